@@ -56,7 +56,7 @@ def decoder(kind: type[T]) -> Callable[[bytes | memoryview | msgspec.Raw], T]:
 
 
 def decode(kind: type[T], data: bytes | msgspec.Raw) -> T:
-    return decoder(kind)(data)
+    return cast("T", decoder(kind)(data))
 
 
 def load(kind: type[T], manifest: Manifest) -> T:
@@ -65,7 +65,7 @@ def load(kind: type[T], manifest: Manifest) -> T:
         return kind.model_validate(manifest)
     if issubclass(kind, Unstructured):
         return kind(manifest)
-    return cast("T", msgspec.convert(manifest, kind))
+    return msgspec.convert(manifest, kind)
 
 
 def dump(obj: Object) -> Manifest:

@@ -185,8 +185,8 @@ class CustomObjectMeta(Model):
 class CustomResource(_Identity, Model):
     """Base of a custom resource's type.
 
-    Class arguments: `group`, `version`, `kind`, and where the defaults do not fit `plural`, `namespaced`, `short_names`,
-    `subresources`::
+    Class arguments: `group`, `version`, `kind`, and where the defaults do not fit `plural`, `namespaced`,
+    `short_names`, `subresources`::
 
         class EchoJob(CustomResource, group="example.com", version="v1", kind="EchoJob"):
             spec: EchoJobSpec

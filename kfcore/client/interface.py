@@ -1,4 +1,4 @@
-"""What a controller may ask of an API server: the `Client` protocol, and `Reader`, the part that a cache answers too."""
+"""What a controller may ask of an API server: the `Client` protocol, and `Reader`, the part a cache answers too."""
 
 from __future__ import annotations
 
