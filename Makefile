@@ -1,0 +1,49 @@
+# Everything runs in a virtual environment of its own, .venv, at the versions of constraints.txt.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench clean
+
+help:  ## Show what each target does
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do \
+		printf '  make %-7s %s\n' "$$name" "$$what"; done
+
+demo: $(VENV)/.demo  ## Train a network with one master and two workers, on this machine
+	@$(BIN)/kfcore local run examples/pytorch/digits-ddp.yaml
+
+test: lint types  ## Run everything that must hold: lint, types, import contracts and all tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.dev  ## Check style, formatting and the direction of the imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: $(VENV)/.dev  ## Check types (mypy, strict)
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## Measure the figures of docs/performance.md
+	@$(BIN)/python -m benchmarks
+
+clean:  ## Remove the virtual environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.venv:
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(f"kfcore needs Python 3.11 or newer, this is {sys.version.split()[0]} (make PYTHON=…)" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
+	@echo "Installing kfcore with torch and scikit-learn (once; takes a few minutes)"
+	@$(PIP) install -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "Installing the tools for development (once)"
+	@$(PIP) install -c constraints.txt -e '.[demo,dev]'
+	@touch $@
