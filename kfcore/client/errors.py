@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from kfcore.api.meta import Object, untyped
+
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
     """One reason inside a Status: which field, and what is wrong with it."""
@@ -134,6 +136,27 @@ class ServerTimeout(ApiError):
 
 class ConnectionFailed(Exception):
     """The server could not be reached, or the connection broke before the answer was complete."""
+
+
+class MalformedAnswer(ConnectionFailed):
+    """What arrived is not what the API sends: a proxy's page, a line cut short. Another try may fare better."""
+
+    def __init__(self, message: str, body: bytes) -> None:
+        self.body = body
+        super().__init__(f"{message}; received {body[:100].decode('utf-8', 'replace')!r}")
+
+
+class InvalidObject(Exception):
+    """An object that the server holds but that cannot be read as the type asked for.
+
+    `object` has its metadata and JSON; `error` is the msgspec or pydantic error that names the field.
+    """
+
+    def __init__(self, kind: type[Object], body: bytes, error: Exception) -> None:
+        self.kind = kind
+        self.object = untyped(kind.resource)(msgspec.json.decode(body))
+        self.error = error
+        super().__init__(f"{kind.resource.kind} {self.object.key} cannot be read as {kind.__name__}: {error}")
 
 
 _BY_REASON: dict[str, type[ApiError]] = {cls.reason: cls for cls in ApiError.__subclasses__()} | {"Gone": Gone}
