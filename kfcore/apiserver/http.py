@@ -1,0 +1,197 @@
+"""The in-process API over HTTP: bytes from a socket become a `Request`, and its `Response` goes back. Who may connect,
+and how much they may send, is decided here; what a request means is `ApiServer.handle`'s alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hmac
+import ipaddress
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp import web
+
+from kfcore.api.codec import encode_json
+from kfcore.apiserver.request import Request, Response
+from kfcore.client.errors import ApiError, BadRequest, Forbidden, RequestEntityTooLarge, StatusDetails, Unauthorized
+
+if TYPE_CHECKING:
+    from aiohttp.http_parser import RawRequestMessage
+
+BODY_LIMIT = 3 * 1024 * 1024
+"""Bytes of a request body, as kube-apiserver limits it."""
+
+GZIP_ABOVE = 128 * 1024
+"""Bytes of a response body from which compressing pays, as kube-apiserver decides."""
+
+USER = "kfcore-admin"
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+
+
+class Handler(Protocol):
+    """What is served: `ApiServer`."""
+
+    async def handle(self, request: Request) -> Response: ...
+
+
+class HttpServer:
+    """Serves an `ApiServer` on a loopback address, or on a unix socket (`host` is its absolute path).
+
+    The API starts processes for whoever may create Pods, so that every other address is refused, every call carries
+    `token`, and the Host header must name this server: a web page cannot reach it by DNS rebinding.
+    """
+
+    def __init__(self, server: Handler, *, token: str, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Raises ValueError for an address that others could reach, and for an empty token."""
+        if not token:
+            raise ValueError("the API server needs a bearer token: it starts processes for whoever may create pods")
+        self._socket_path = Path(host) if host.startswith("/") else None
+        if self._socket_path is None and not _is_loopback(host):
+            raise ValueError(
+                f"cannot serve the API on {host!r}: it starts processes for whoever may create pods, so it listens "
+                "on loopback (127.0.0.1, ::1, localhost) or on a unix socket (an absolute path) only"
+            )
+        self._server = server
+        self._authorization = f"Bearer {token}".encode()
+        self._host, self._port = host, port
+        self._hosts: frozenset[str] = frozenset()
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to, known once started."""
+        if self._socket_path is not None:
+            return f"unix://{self._socket_path}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the port is taken."""
+        # A client that goes away cancels its handler: that is how an idle watch or a followed log ends.
+        server = web.Server(self._serve, request_factory=_bounded_request, handler_cancellation=True, access_log=None)
+        runner = web.ServerRunner(server, handle_signals=False, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            site: web.BaseSite
+            if self._socket_path is not None:
+                self._socket_path.unlink(missing_ok=True)
+                site = web.UnixSite(runner, self._socket_path)
+            else:
+                site = web.TCPSite(runner, self._host, self._port, backlog=1024)
+            await site.start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        if self._socket_path is not None:
+            os.chmod(self._socket_path, 0o600)
+        else:
+            self._port = runner.addresses[0][1]
+            names = {*_LOOPBACK_NAMES, f"[{self._host}]" if ":" in self._host else self._host}
+            self._hosts = frozenset(f"{name}:{self._port}" for name in names)
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Stop listening, end open watches and close every connection."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+            if self._socket_path is not None:
+                self._socket_path.unlink(missing_ok=True)
+
+    async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        path, _, query = http.raw_path.partition("?")
+        if "%" in path:
+            path = unquote(path)
+        headers = {name.lower(): value for name, value in http.headers.items()}
+        try:
+            self._admit(path, headers)
+            body = await _read_body(http) if http.body_exists else b""
+        except ApiError as refusal:
+            answer = Response(refusal.status.code, {"Content-Type": "application/json"}, encode_json(refusal.status))
+            if isinstance(refusal, RequestEntityTooLarge):
+                answer.headers["Connection"] = "close"
+        else:
+            answer = await self._server.handle(
+                Request(
+                    http.method,
+                    path,
+                    dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+                    headers,
+                    body,
+                    USER,
+                )
+            )
+        if isinstance(answer.body, bytes):
+            return await _whole(answer, answer.body, headers)
+        return await _stream(http, answer, answer.body)
+
+    def _admit(self, path: str, headers: dict[str, str]) -> None:
+        if self._hosts and headers.get("host", "").lower() not in self._hosts:
+            raise Forbidden(
+                f"the Host header {headers.get('host', '')!r} does not name this server: "
+                f"use {self.url} (localhost and loopback addresses are accepted)"
+            )
+        if path in _OPEN_PATHS:
+            return
+        given = headers.get("authorization", "").encode("utf-8", "replace")
+        if not hmac.compare_digest(given, self._authorization):
+            raise Unauthorized("Unauthorized")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bounded_request(
+    message: RawRequestMessage, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]
+) -> web.BaseRequest:
+    return web.BaseRequest(
+        message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=BODY_LIMIT
+    )
+
+
+async def _read_body(http: web.BaseRequest) -> bytes:
+    try:
+        if (http.content_length or 0) <= BODY_LIMIT:
+            return await http.read()
+    except web.HTTPRequestEntityTooLarge:
+        pass
+    except web.RequestPayloadError as error:
+        raise BadRequest(f"cannot read the request body: {error}") from error
+    raise RequestEntityTooLarge(f"Request entity too large: limit is {BODY_LIMIT}", details=StatusDetails())
+
+
+async def _whole(answer: Response, body: bytes, headers: dict[str, str]) -> web.Response:
+    if len(body) > GZIP_ABOVE and "gzip" in headers.get("accept-encoding", ""):
+        # Level 1, in a thread: a list of many pods must not hold up everybody's watches.
+        body = await asyncio.to_thread(gzip.compress, body, 1)
+        answer.headers["Content-Encoding"] = "gzip"
+        answer.headers["Vary"] = "Accept-Encoding"
+    return web.Response(body=body, status=answer.status, headers=answer.headers)
+
+
+async def _stream(http: web.BaseRequest, answer: Response, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    try:
+        await response.prepare(http)
+        async for chunk in chunks:
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the client went away in the middle of a write: the same as going away between two
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+    return response
