@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from kfcore.api.meta import Object, untyped
+from kfcore.api.meta import Manifest, Object, Unstructured, untyped
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -138,6 +138,10 @@ class ConnectionFailed(Exception):
     """The server could not be reached, or the connection broke before the answer was complete."""
 
 
+class NotConnected(ConnectionFailed):
+    """No connection could be made: nothing was sent, so any call may be tried again."""
+
+
 class MalformedAnswer(ConnectionFailed):
     """What arrived is not what the API sends: a proxy's page, a line cut short. Another try may fare better."""
 
@@ -152,9 +156,9 @@ class InvalidObject(Exception):
     `object` has its metadata and JSON; `error` is the msgspec or pydantic error that names the field.
     """
 
-    def __init__(self, kind: type[Object], body: bytes, error: Exception) -> None:
+    def __init__(self, kind: type[Object], manifest: Manifest, error: Exception) -> None:
         self.kind = kind
-        self.object = untyped(kind.resource)(msgspec.json.decode(body))
+        self.object: Unstructured = untyped(kind.resource)(manifest)
         self.error = error
         super().__init__(f"{kind.resource.kind} {self.object.key} cannot be read as {kind.__name__}: {error}")
 

@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from kfcore.api.codec import (
     RawList,
     decode,
+    decode_json,
     decode_list,
     decode_watch_event,
     decoder,
     dump,
     encode_json,
 )
-from kfcore.api.meta import Manifest, Object, ServerObject
+from kfcore.api.meta import Manifest, Object, ServerObject, untyped
 from kfcore.client.errors import (
     Gone,
     InvalidObject,
@@ -112,6 +113,7 @@ class RestClient:
             query["timeoutSeconds"] = str(timeout_seconds)
         request = Request("GET", kind.resource.path(namespace), query)
         decode_object = decoder(kind)
+        bookmark = untyped(kind.resource)  # it has metadata only, which the kind's own rules may refuse
         async with self.transport.stream(request) as (response, lines):
             _check(request, response)
             async for line in lines:
@@ -121,12 +123,13 @@ class RestClient:
                     event = decode_watch_event(line)
                     if event.type == "ERROR":
                         raise error_from_status(_decode_status(event.object))
-                    obj = decode_object(event.object)
+                    is_bookmark = event.type == "BOOKMARK"
+                    obj = bookmark(decode_json(event.object)) if is_bookmark else decode_object(event.object)
                 except (msgspec.ValidationError, ValidationError) as error:
-                    raise InvalidObject(kind, bytes(event.object), error) from error
+                    raise InvalidObject(kind, decode_json(event.object), error) from error
                 except msgspec.DecodeError as error:
                     raise MalformedAnswer(f"watch of {kind.resource.qualified_plural}: {error}", line) from error
-                yield WatchEvent(cast("Any", event.type), obj)
+                yield WatchEvent(cast("Any", event.type), cast("T", obj))
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -254,7 +257,7 @@ def _decode(kind: type[T], body: bytes | msgspec.Raw) -> T:
     try:
         return decode(kind, body)
     except (msgspec.ValidationError, ValidationError) as error:
-        raise InvalidObject(kind, bytes(body), error) from error
+        raise InvalidObject(kind, decode_json(body), error) from error
     except msgspec.DecodeError as error:
         raise MalformedAnswer(f"{kind.resource.kind}: {error}", bytes(body)) from error
 

@@ -1,0 +1,180 @@
+"""Lists and watches one kind, forever: what the API server says comes in, a `Sink` is told; it holds no objects.
+
+Every fault ends in the same way: wait a little, then go on from the last resource version, or, when the server no
+longer has it, list again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import msgspec
+import structlog
+from pydantic import ValidationError
+
+from kfcore.api.codec import load
+from kfcore.api.meta import CustomResource, Object, Unstructured, untyped
+from kfcore.cache.watchdog import Watchdog
+from kfcore.client.errors import ApiError, ConnectionFailed, Gone, InvalidObject
+from kfcore.client.interface import Client
+from kfcore.client.selectors import FieldSelector, LabelSelector
+from kfcore.clock import Clock
+
+T = TypeVar("T", bound=Object)
+T_contra = TypeVar("T_contra", bound=Object, contravariant=True)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which objects of a kind are wanted; without selectors, all."""
+
+    label_selector: LabelSelector | str | None = None
+    field_selector: FieldSelector | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a reflector waits, in seconds. A watch is renewed within `watch_min` and `watch_max` by the server, and
+    by the client when nothing, not even a bookmark (about one a minute), came for `idle`.
+    """
+
+    watch_min: float = 300
+    watch_max: float = 600
+    idle: float = 150
+    backoff_min: float = 0.8
+    backoff_max: float = 30
+
+
+EVERYTHING = Selection()
+PATIENT = Patience()
+
+
+class Sink(Protocol[T_contra]):
+    """Whom a reflector tells."""
+
+    def replace(self, objects: Sequence[T_contra], namespace: str | None) -> None:
+        """These are all objects of the namespace (None: of all namespaces)."""
+
+    def set(self, obj: T_contra) -> None:
+        """The object was added or changed."""
+
+    def delete(self, obj: T_contra) -> None:
+        """The object, in its last state, is gone."""
+
+
+class Reflector(Generic[T]):
+    """Keeps a sink equal to the server's objects of `kind` in `namespace` (None: all)."""
+
+    def __init__(
+        self,
+        client: Client,
+        kind: type[T],
+        sink: Sink[T],
+        *,
+        clock: Clock,
+        namespace: str | None = None,
+        selection: Selection = EVERYTHING,
+        patience: Patience = PATIENT,
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        # A custom resource that its type refuses must not hide the others, so they come as plain JSON.
+        self._wire_kind: type[Any] = untyped(kind.resource) if issubclass(kind, CustomResource) else kind
+        self._sink = sink
+        self._clock = clock
+        self._namespace = namespace
+        self._selection = selection
+        self._patience = patience
+        self._failures = 0
+        self.resource_version = ""
+        self.last_error: Exception | None = None
+
+    async def run(self) -> None:
+        while True:
+            try:
+                if not self.resource_version:
+                    await self._list()
+                await self._watch()
+            except Gone as error:
+                self.resource_version = ""
+                await self._recover(error)
+            except (ApiError, ConnectionFailed, InvalidObject, TimeoutError) as error:
+                await self._recover(error)
+
+    async def _list(self) -> None:
+        objects = await self._client.list(
+            self._wire_kind,
+            self._namespace,
+            label_selector=self._selection.label_selector,
+            field_selector=self._selection.field_selector,
+        )
+        self._sink.replace([self._read(obj) for obj in objects], self._namespace)
+        self.resource_version = objects.resource_version
+        self.last_error = None
+
+    async def _watch(self) -> None:
+        patience, sink, read = self._patience, self._sink, self._read
+        is_raw = self._wire_kind is not self._kind
+        events = self._client.watch(
+            self._wire_kind,
+            self._namespace,
+            resource_version=self.resource_version,
+            label_selector=self._selection.label_selector,
+            field_selector=self._selection.field_selector,
+            timeout_seconds=int(random.uniform(patience.watch_min, patience.watch_max)),
+        )
+        started = self._clock.monotonic()
+        received = 0
+        async with Watchdog(self._clock, patience.idle) as watchdog, aclosing(cast("Any", events)):
+            async for event in events:
+                watchdog.feed()
+                obj = event.object
+                received += 1
+                match event.type:
+                    case "ADDED" | "MODIFIED":
+                        sink.set(read(obj) if is_raw else obj)
+                    case "DELETED":
+                        sink.delete(read(obj) if is_raw else obj)
+                self.resource_version = obj.metadata.resource_version
+                if self._failures:
+                    self._failures, self.last_error = 0, None
+        if not received and self._clock.monotonic() - started < 1:
+            # A server, or a proxy, that accepts watches and closes them at once.
+            raise ConnectionFailed(f"the watch of {self._kind.resource.qualified_plural} was closed at once")
+        self._failures = 0
+
+    def _read(self, obj: Any) -> T:
+        """An object as the kind asked for; one that cannot be read so stays plain JSON, and `Cache.get` says why."""
+        if not isinstance(obj, Unstructured) or issubclass(self._kind, Unstructured):
+            return cast("T", obj)
+        try:
+            return load(self._kind, obj.raw)
+        except (ValidationError, msgspec.ValidationError) as error:
+            log.warning("cache.object_invalid", kind=self._kind.resource.kind, object=obj.key, error=str(error))
+            return cast("T", obj)
+
+    async def _recover(self, error: Exception) -> None:
+        self._failures += 1
+        self.last_error = error
+        if isinstance(error, Gone) and self._failures == 1:
+            return  # nothing is wrong: the watch was away for longer than the server remembers
+        patience = self._patience
+        delay = min(patience.backoff_min * 2.0 ** min(self._failures - 1, 16), patience.backoff_max)
+        delay *= random.uniform(0.5, 1.0)
+        if isinstance(error, ApiError) and error.retry_after:
+            delay = max(delay, error.retry_after * random.uniform(1.0, 1.2))
+        log.warning(
+            "cache.watch_interrupted",
+            kind=self._kind.resource.kind,
+            namespace=self._namespace,
+            error=f"{type(error).__name__}: {error}",
+            retry_seconds=round(delay, 2),
+            lists_again=not self.resource_version,
+        )
+        await self._clock.sleep(delay)
