@@ -1,0 +1,194 @@
+"""One attempt of a container as a real process: a command in, a supervised process with its output in a log, and how it
+ended out. Which command, and whether to try again, is `pod_worker.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import marshal
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from kfcore.clock import Clock
+from kfcore_local.container_log import ContainerLog
+
+log = structlog.get_logger(__name__)
+
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+MARK = "KFCORE_CONTAINER"
+"""The environment variable by which a container's processes are found when their supervisor was killed."""
+
+_TERMINATE = b"T"
+_KILL = b"K"
+_OUTPUT_AFTER_EXIT = 1.0
+
+
+class StartFailed(Exception):
+    """The command could not be started; the message says why, in the container runtime's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended; `code` is 128 + `signal` when a signal ended it."""
+
+    code: int
+    signal: int = 0
+
+
+class ContainerProcess:
+    """A running container. `await start(...)`, then `await wait()`; `stop` asks it to end, `kill` ends it."""
+
+    def __init__(self, supervisor: subprocess.Popen[bytes], orders: int, mark: str) -> None:
+        self._supervisor = supervisor
+        self._orders: int | None = orders
+        self._mark = mark
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._outputs: set[asyncio.Future[None]] = set()
+        self._told = b""
+
+    @classmethod
+    async def start(cls, command: Command, output: ContainerLog, mark: str) -> Self:
+        """Start `command`. Raises StartFailed."""
+        env = {**command.env, MARK: mark}
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        order_read, order_write = os.pipe()
+        told_read, told_write = os.pipe()
+        with tempfile.TemporaryFile() as spec:
+            spec.write(marshal.dumps((list(command.argv), env, command.cwd)))
+            spec.flush()
+            spec.seek(0)
+            fds = (spec.fileno(), out_write, err_write)
+            try:
+                supervisor = subprocess.Popen(  # noqa: ASYNC220 - a vfork, about a millisecond; its end is not awaited here
+                    [sys.executable, "-I", "-S", str(SUPERVISOR), *map(str, fds)],
+                    stdin=order_read,
+                    stdout=told_write,
+                    pass_fds=fds,
+                    env={},
+                    cwd="/",
+                    start_new_session=True,
+                )
+            except OSError as error:
+                for fd in (out_read, err_read, order_write, told_read):
+                    os.close(fd)
+                raise StartFailed(f"cannot start the supervisor {sys.executable}: {error}") from error
+            finally:
+                for fd in (out_write, err_write, order_read, told_write):
+                    os.close(fd)
+        process = cls(supervisor, order_write, mark)
+        process._collect(out_read, lambda data: output.write("stdout", data))
+        process._collect(err_read, lambda data: output.write("stderr", data))
+        asyncio.get_running_loop().add_reader(told_read, process._listen, told_read)
+        try:
+            await asyncio.shield(process._started)
+        except BaseException:
+            await process.kill()
+            raise
+        return process
+
+    @property
+    def supervisor_pid(self) -> int:
+        return self._supervisor.pid
+
+    async def wait(self) -> Exit:
+        """Until every process of the container is gone and its output is in the log."""
+        return await asyncio.shield(self._exit)
+
+    async def stop(self, grace: float, clock: Clock) -> Exit:
+        """SIGTERM to the command, and after `grace` seconds SIGKILL to everything."""
+        self._order(_TERMINATE)
+        try:
+            async with clock.timeout(grace):
+                return await self.wait()
+        except TimeoutError:
+            return await self.kill()
+
+    async def kill(self) -> Exit:
+        self._order(_KILL)
+        return await self.wait()
+
+    def _order(self, order: bytes) -> None:
+        if self._orders is not None:
+            try:
+                os.write(self._orders, order)
+            except OSError:
+                log.debug("container.supervisor_gone", mark=self._mark)
+
+    def _collect(self, fd: int, write: Callable[[bytes], None]) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        self._outputs.add(ended)
+
+        def readable() -> None:
+            data = os.read(fd, 65536)
+            if data:
+                write(data)
+            else:
+                loop.remove_reader(fd)
+                os.close(fd)
+                ended.set_result(None)
+
+        loop.add_reader(fd, readable)
+
+    def _listen(self, fd: int) -> None:
+        """What the supervisor tells; at the end of it, the supervisor is gone."""
+        data = os.read(fd, 65536)
+        self._told += data
+        if not self._started.done() and b"\n" in self._told and self._told.startswith(b"started "):
+            self._started.set_result(None)
+        if not data:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(fd)
+            os.close(fd)
+            self._finish = loop.create_task(self._ended())
+
+    async def _ended(self) -> None:
+        await asyncio.to_thread(self._supervisor.wait)
+        last = self._told.decode(errors="replace").strip().rpartition("\n")[2]
+        what, _, detail = last.partition(" ")
+        if what in {"started", ""}:
+            log.warning("container.supervisor_killed", mark=self._mark, pid=self.supervisor_pid)
+            await asyncio.to_thread(kill_marked, self._mark)
+        await asyncio.wait(self._outputs, timeout=_OUTPUT_AFTER_EXIT)
+        if self._orders is not None:
+            os.close(self._orders)
+            self._orders = None
+        if not self._started.done():
+            message = detail if what == "failed" else "the supervisor ended before the command was started"
+            self._started.set_exception(StartFailed(message))
+            self._started.exception()
+        number = int(detail) if what in {"exited", "signaled"} else signal.SIGKILL
+        self._exit.set_result(Exit(number) if what == "exited" else Exit(128 + number, int(number)))
+
+
+def kill_marked(mark: str) -> None:
+    """Kill every process of a container whose supervisor can no longer do it (Linux; found by their environment)."""
+    wanted = f"{MARK}={mark}".encode()
+    found = True
+    while found:
+        found = False
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if wanted in entry.read_bytes().split(b"\0"):
+                    os.kill(int(entry.parent.name), signal.SIGKILL)
+                    found = True
+            except (OSError, ValueError):
+                continue

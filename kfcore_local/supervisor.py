@@ -1,0 +1,188 @@
+"""The parent of one container: a tiny program, started by `container.py`, that sees to it that nothing outlives kfcore.
+
+    python -I -S supervisor.py SPEC_FD STDOUT_FD STDERR_FD
+
+It starts the command of the spec, tells on its stdout what became of it, takes one-byte orders on its stdin, and kills
+every descendant when the command ends, when its stdin ends (kfcore is gone, however it went) or when a signal ends it.
+On Linux it is its descendants' subreaper, so that a daemon that left its session is found too, and its own violent
+death kills the command; elsewhere the command's process group is what it kills.
+
+It imports nothing but built-in modules: `signal` and `ctypes` would double the time to start.
+"""
+
+import _signal
+import errno
+import marshal
+import os
+import select
+import sys
+import time
+
+TERMINATE = b"T"
+KILL = b"K"
+
+LINUX = sys.platform == "linux"
+GIVE_UP_AFTER = 5.0
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+ENDING_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
+
+
+def prctl(option: int, value: int) -> None:
+    import _ctypes
+
+    function = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+    _ctypes.call_function(function, (option, value, 0, 0, 0))
+
+
+def tell(message: str) -> None:
+    try:
+        os.write(1, message.encode(errors="replace") + b"\n")
+    except OSError:
+        pass  # nobody listens any more
+
+
+def run_command(argv: list[str], env: dict[str, str], cwd: str, report: int, output: int, errors: int) -> None:
+    """In the child: become the command, or report why not."""
+    supervisor = os.getppid()
+    os.setsid()
+    if LINUX:
+        prctl(PR_SET_PDEATHSIG, _signal.SIGKILL)
+        if os.getppid() != supervisor:
+            os._exit(137)
+    for number in (*ENDING_SIGNALS, _signal.SIGCHLD, _signal.SIGPIPE):
+        _signal.signal(number, _signal.SIG_DFL)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
+    os.close(output)
+    os.close(errors)
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        os.write(report, f'chdir to working directory "{cwd}": {error.strerror}'.encode(errors="replace"))
+        os._exit(128)
+    try:
+        os.execvpe(argv[0], argv, env)
+    except OSError as error:
+        why = error.strerror
+        if error.errno == errno.ENOENT:
+            why = "no such file or directory" if "/" in argv[0] else "executable file not found in $PATH"
+        os.write(report, f'exec: "{argv[0]}": {why}'.encode(errors="replace"))
+    except ValueError as error:
+        os.write(report, f'exec: "{argv[0]}": {error}'.encode(errors="replace"))
+    os._exit(128)
+
+
+def descendants() -> list[int]:
+    """The processes below this one, from /proc (its `children` files are a kernel option that some leave out)."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", "rb") as stat:
+                    parent = int(stat.read().rpartition(b")")[2].split()[1])
+            except (OSError, ValueError, IndexError):
+                continue  # it ended while we looked
+            children.setdefault(parent, []).append(int(entry))
+    found = []
+    pending = [os.getpid()]
+    while pending:
+        below = children.get(pending.pop(), [])
+        found += below
+        pending += below
+    return found
+
+
+def send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass  # it ended, or changed its user
+
+
+def reap(main: int, status: int | None) -> tuple[bool, int | None]:
+    """Collect the children that ended: whether any is left, and the command's wait status once it has one."""
+    while True:
+        try:
+            pid, pid_status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False, status
+        if pid == 0:
+            return True, status
+        if pid == main:
+            status = pid_status
+
+
+def sweep(main: int, status: int | None) -> int | None:
+    """Kill and reap whatever is left."""
+    deadline = time.monotonic() + GIVE_UP_AFTER
+    if not LINUX:
+        try:
+            os.killpg(main, _signal.SIGKILL)
+        except OSError:
+            pass  # the group is empty
+    while True:
+        left, status = reap(main, status)
+        if not left or time.monotonic() > deadline:
+            return status
+        for pid in descendants() if LINUX else [main]:
+            send(pid, _signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def supervise(main: int, wakeup: int) -> int | None:
+    """Wait until the command ends or must end; its wait status."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN | select.POLLHUP)
+    poll.register(wakeup, select.POLLIN)
+    status: int | None = None
+    while status is None:
+        for fd, _ in poll.poll():
+            orders = os.read(fd, 64)
+            if fd == wakeup:
+                if any(number in orders for number in ENDING_SIGNALS):
+                    return sweep(main, status)
+                _, status = reap(main, status)
+            elif orders == TERMINATE:
+                send(main, _signal.SIGTERM)
+            else:  # an order to kill, or the end of the stream: kfcore is gone
+                return sweep(main, status)
+    return sweep(main, status)
+
+
+def main() -> None:
+    spec_fd, output, errors = (int(argument) for argument in sys.argv[1:4])
+    with os.fdopen(spec_fd, "rb") as file:
+        argv, env, cwd = marshal.load(file)
+    wakeup, wake = os.pipe()
+    os.set_blocking(wake, False)
+    _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in (*ENDING_SIGNALS, _signal.SIGCHLD):
+        _signal.signal(number, lambda *_: None)
+    if LINUX:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+    reading, report = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        run_command(argv, env, cwd, report, output, errors)
+    os.close(report)
+    os.close(output)
+    os.close(errors)
+    failure = os.read(reading, 65536).decode(errors="replace")
+    if failure:
+        sweep(pid, None)
+        tell(f"failed {failure}")
+        return
+    tell(f"started {pid}")
+    status = supervise(pid, wakeup)
+    if status is None:
+        tell(f"signaled {int(_signal.SIGKILL)}")
+    elif os.WIFSIGNALED(status):
+        tell(f"signaled {os.WTERMSIG(status)}")
+    else:
+        tell(f"exited {os.WEXITSTATUS(status)}")
+
+
+if __name__ == "__main__":
+    main()
