@@ -1,0 +1,67 @@
+"""The controllers that every cluster has and one machine needs too: Deployments, ReplicaSets, StatefulSets, Jobs, and
+the endpoints of services. A manager comes in; `add_workload_controllers` gives it one controller a kind.
+"""
+
+from __future__ import annotations
+
+from kfcore.controller.handlers import enqueue_mapped
+from kfcore.controller.manager import Manager
+from kfcore_local.workloads.deployment import DeploymentReconciler
+from kfcore_local.workloads.endpoints import EndpointsReconciler
+from kfcore_local.workloads.job import JobReconciler
+from kfcore_local.workloads.kinds import (
+    BatchJob,
+    ControllerRevision,
+    Deployment,
+    EndpointSlice,
+    Pod,
+    ReplicaSet,
+    Service,
+    StatefulSet,
+)
+from kfcore_local.workloads.replicaset import ReplicaSetReconciler
+from kfcore_local.workloads.selector_index import SelectorIndex
+from kfcore_local.workloads.sources import enqueue_adopters, enqueue_waiting_deployment
+from kfcore_local.workloads.statefulset import StatefulSetReconciler
+
+__all__ = ["add_workload_controllers"]
+
+
+def add_workload_controllers(manager: Manager) -> None:
+    """Let `manager` run the workload controllers."""
+    client, cache, clock = manager.client, manager.cache, manager.clock
+    manager.add_controller(
+        ReplicaSetReconciler(client, cache, manager.recorder("replicaset-controller"), clock),
+        ReplicaSet,
+        owns=[Pod],
+        watches=[(Pod, enqueue_adopters(cache, ReplicaSet))],
+        name="replicaset",
+    )
+    manager.add_controller(
+        DeploymentReconciler(client, cache, manager.recorder("deployment-controller"), clock),
+        Deployment,
+        owns=[ReplicaSet],
+        watches=[(Pod, enqueue_waiting_deployment(cache))],
+        name="deployment",
+    )
+    manager.add_controller(
+        StatefulSetReconciler(client, cache, manager.recorder("statefulset-controller"), clock),
+        StatefulSet,
+        owns=[Pod, ControllerRevision],
+        watches=[(Pod, enqueue_adopters(cache, StatefulSet))],
+        name="statefulset",
+    )
+    manager.add_controller(
+        JobReconciler(client, cache, manager.recorder("job-controller"), clock),
+        BatchJob,
+        owns=[Pod],
+        name="job",
+    )
+    index = SelectorIndex(cache)
+    manager.add_controller(
+        EndpointsReconciler(client, cache, index),
+        Service,
+        owns=[EndpointSlice],
+        watches=[(Pod, enqueue_mapped(index.services_of))],
+        name="endpoints",
+    )
