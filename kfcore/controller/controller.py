@@ -87,7 +87,7 @@ class Controller:
                     priority = Priority.LOW if change.replay else Priority.NORMAL
                     for request in handler(change):
                         self.queue.add(request, priority)
-            except Exception:  # noqa: BLE001 - an author's function; one object's failure must not be the others'
+            except Exception:  # an author's function: one object's failure must not be the others'
                 log.exception("controller.handler_failed", controller=self.name, object=change.object.key)
 
         informer.subscribe(on_change)
@@ -136,7 +136,7 @@ class Controller:
             # Somebody else was faster: the cache will show it, and the next try starts from there.
             self.queue.add_rate_limited(request)
             log.info("reconcile.conflict", controller=self.name, object=request.key, error=str(error))
-        except Exception:  # noqa: BLE001 - the boundary: one key's failure must not be another's
+        except Exception:  # the boundary: one key's failure must not be another's
             self.queue.add_rate_limited(request)
             log.exception(
                 "reconcile.failed",

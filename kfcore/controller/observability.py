@@ -1,0 +1,263 @@
+"""What an operator shows of itself: metrics under controller-runtime's names, health and readiness, and its log.
+
+The parts count in plain numbers; only a scrape turns them into Prometheus' text, so nobody pays who doesn't look.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+
+import structlog
+
+from kfcore.client.interface import Client
+from kfcore.controller.controller import Controller
+from kfcore.controller.events import EventRecorder
+from kfcore.controller.histogram import Histogram
+from kfcore.controller.leader_election import LeaderElector
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from prometheus_client.core import HistogramMetricFamily, Metric
+
+OUTCOMES = ("success", "requeue_after", "error", "terminal_error")
+
+
+@runtime_checkable
+class CountsRequests(Protocol):
+    """A transport that counts its answers by (code, method, host)."""
+
+    @property
+    def request_counts(self) -> Counter[tuple[str, str, str]]: ...
+
+
+class Metrics:
+    """Collects from whatever it was told to watch."""
+
+    def __init__(self) -> None:
+        self._controllers: list[Controller] = []
+        self._recorders: list[EventRecorder] = []
+        self._leader: LeaderElector | None = None
+        self._transport: CountsRequests | None = None
+
+    def watch_controller(self, controller: Controller) -> None:
+        self._controllers.append(controller)
+
+    def watch_recorder(self, recorder: EventRecorder) -> None:
+        self._recorders.append(recorder)
+
+    def watch_leader(self, elector: LeaderElector) -> None:
+        self._leader = elector
+
+    def watch_client(self, client: Client) -> None:
+        transport = getattr(client, "transport", None)
+        if isinstance(transport, CountsRequests):
+            self._transport = transport
+
+    def render(self) -> bytes:
+        """Prometheus' text format."""
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Prometheus' collector interface."""
+        yield from self._of_controllers()
+        yield from self._of_queues()
+        yield from self._of_the_rest()
+
+    def _of_controllers(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        total = CounterMetricFamily(
+            "controller_runtime_reconcile", "Reconciles per controller and result", labels=["controller", "result"]
+        )
+        errors = CounterMetricFamily(
+            "controller_runtime_reconcile_errors", "Failed reconciles per controller", labels=["controller"]
+        )
+        terminal = CounterMetricFamily(
+            "controller_runtime_terminal_reconcile_errors", "Reconciles that failed for good", labels=["controller"]
+        )
+        seconds = _histogram("controller_runtime_reconcile_time_seconds", "Duration of a reconcile", "controller")
+        active = GaugeMetricFamily("controller_runtime_active_workers", "Workers in a reconcile", labels=["controller"])
+        maximum = GaugeMetricFamily("controller_runtime_max_concurrent_reconciles", "Workers", labels=["controller"])
+        for controller in self._controllers:
+            name, results = [controller.name], controller.results
+            for outcome in OUTCOMES:
+                total.add_metric([*name, outcome], results[outcome])
+            errors.add_metric(name, results["error"] + results["terminal_error"])
+            terminal.add_metric(name, results["terminal_error"])
+            _fill(seconds, name, controller.reconcile_seconds)
+            active.add_metric(name, controller.active_workers)
+            maximum.add_metric(name, controller.workers)
+        yield from (total, errors, terminal, seconds, active, maximum)
+
+    def _of_queues(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        labels = ["name", "controller"]
+        depth = GaugeMetricFamily("workqueue_depth", "Keys that wait for a worker", labels=labels)
+        adds = CounterMetricFamily("workqueue_adds", "Adds that made a key wait", labels=labels)
+        retries = CounterMetricFamily("workqueue_retries", "Adds after a failure", labels=labels)
+        waited = _histogram("workqueue_queue_duration_seconds", "Time a key waits for a worker", *labels)
+        worked = _histogram("workqueue_work_duration_seconds", "Time a worker has a key", *labels)
+        unfinished = GaugeMetricFamily(
+            "workqueue_unfinished_work_seconds", "Age of all work in progress", labels=labels
+        )
+        longest = GaugeMetricFamily(
+            "workqueue_longest_running_processor_seconds", "Age of the oldest work in progress", labels=labels
+        )
+        for controller in self._controllers:
+            names, queue = [controller.name, controller.name], controller.queue
+            depth.add_metric(names, len(queue))
+            adds.add_metric(names, queue.adds)
+            retries.add_metric(names, queue.retries)
+            _fill(waited, names, queue.queue_seconds)
+            _fill(worked, names, queue.work_seconds)
+            total, maximum = queue.unfinished_seconds()
+            unfinished.add_metric(names, total)
+            longest.add_metric(names, maximum)
+        yield from (depth, adds, retries, waited, worked, unfinished, longest)
+
+    def _of_the_rest(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        requests = CounterMetricFamily(
+            "rest_client_requests", "Answers of the API server", labels=["code", "method", "host"]
+        )
+        if self._transport:
+            for labels, count in self._transport.request_counts.items():
+                requests.add_metric(labels, count)
+        lost = CounterMetricFamily("kfcore_events_lost", "Events that could not be written", labels=["component"])
+        for recorder in self._recorders:
+            lost.add_metric([recorder.component], recorder.lost)
+        yield from (requests, lost)
+        if self._leader:
+            status = GaugeMetricFamily("leader_election_master_status", "1 while it leads", labels=["name"])
+            status.add_metric([self._leader.identity], float(self._leader.is_leader))
+            yield status
+
+
+class ObservabilityServer:
+    """Serves /healthz, /readyz and /metrics while its block runs; addresses are `host:port`, None for not at all."""
+
+    def __init__(
+        self,
+        health_address: str | None,
+        metrics_address: str | None,
+        *,
+        metrics: Metrics,
+        is_ready: Callable[[], bool],
+    ) -> None:
+        self._health = parse_address(health_address) if health_address else None
+        self._metrics_at = parse_address(metrics_address) if metrics_address else None
+        self._metrics = metrics
+        self._is_ready = is_ready
+        self._stack = AsyncExitStack()
+        self.ports: dict[str, int] = {}
+
+    async def __aenter__(self) -> Self:
+        if self._health or self._metrics_at:
+            try:
+                await self._start()
+            except BaseException:
+                await self._stack.aclose()
+                raise
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        from aiohttp import web
+
+        async def healthy(request: web.Request) -> web.Response:
+            return web.Response(text="ok")
+
+        async def ready(request: web.Request) -> web.Response:
+            if self._is_ready():
+                return web.Response(text="ok")
+            return web.Response(status=503, text="the caches are not filled yet, or the process is stopping")
+
+        async def scrape(request: web.Request) -> web.Response:
+            return web.Response(body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+        health: dict[str, Callable[[web.Request], Any]] = {"/healthz": healthy, "/readyz": ready}
+        metrics: dict[str, Callable[[web.Request], Any]] = {"/metrics": scrape}
+        if self._health and self._health == self._metrics_at:
+            await self._serve("health", self._health, {**health, **metrics})
+            self.ports["metrics"] = self.ports["health"]
+            return
+        if self._health:
+            await self._serve("health", self._health, health)
+        if self._metrics_at:
+            await self._serve("metrics", self._metrics_at, metrics)
+
+    async def _serve(
+        self, name: str, address: tuple[str, int], handlers: dict[str, Callable[[web.Request], Any]]
+    ) -> None:
+        from aiohttp import web
+
+        application = web.Application()
+        for path, handler in handlers.items():
+            application.router.add_get(path, handler)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        host, port = address
+        await web.TCPSite(runner, host or None, port).start()
+        self.ports[name] = runner.addresses[0][1]
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`host:port` or `:port` (all interfaces). Raises ValueError saying what was expected."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"address {text!r}: expected HOST:PORT or :PORT, such as 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+def configure_logging(level: str = "info", format: Literal["json", "console"] = "json") -> None:
+    """Send structlog's and the standard library's records to standard error, one line each."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"log level {level!r}: expected debug, info, warning or error")
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    ending: list[structlog.typing.Processor]
+    if format == "json":
+        ending = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        ending = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[*shared, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_foreign(ending)))
+    logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
+
+
+def _foreign(ending: list[structlog.typing.Processor]) -> list[structlog.typing.Processor]:
+    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending]
+
+
+def _histogram(name: str, documentation: str, *labels: str) -> HistogramMetricFamily:
+    from prometheus_client.core import HistogramMetricFamily
+
+    return HistogramMetricFamily(name, documentation, labels=labels)
+
+
+def _fill(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+    family.add_metric(labels, histogram.cumulative(), histogram.sum)
