@@ -37,7 +37,7 @@ def answer(kinds: Kinds, request: Request) -> Response | None:
         case ["version"]:
             return _json(VERSION)
         case [health, *_] if health in _HEALTH:
-            return Response(200, {"Content-Type": "text/plain; charset=utf-8"}, b"ok")
+            return Response(200, {"content-type": "text/plain; charset=utf-8"}, b"ok")
         case ["api"]:
             return _aggregated(kinds, [""], accept) or _json(_versions(request))
         case ["apis"]:
@@ -53,7 +53,7 @@ def answer(kinds: Kinds, request: Request) -> Response | None:
 
 
 def _json(body: Manifest) -> Response:
-    return Response(200, {"Content-Type": _JSON}, encode_json(body))
+    return Response(200, {"content-type": _JSON}, encode_json(body))
 
 
 def _versions(request: Request) -> Manifest:
@@ -141,7 +141,7 @@ def _aggregated(kinds: Kinds, groups: Iterable[str], accept: str) -> Response | 
             "metadata": {},
             "items": items,
         }
-        return Response(200, {"Content-Type": media_type, "Vary": "Accept"}, encode_json(body))
+        return Response(200, {"content-type": media_type, "vary": "Accept"}, encode_json(body))
     return None
 
 

@@ -113,9 +113,9 @@ class HttpServer:
             self._admit(path, headers)
             body = await _read_body(http) if http.body_exists else b""
         except ApiError as refusal:
-            answer = Response(refusal.status.code, {"Content-Type": "application/json"}, encode_json(refusal.status))
+            answer = Response(refusal.status.code, {"content-type": "application/json"}, encode_json(refusal.status))
             if isinstance(refusal, RequestEntityTooLarge):
-                answer.headers["Connection"] = "close"
+                answer.headers["connection"] = "close"
         else:
             answer = await self._server.handle(
                 Request(
@@ -176,8 +176,8 @@ async def _whole(answer: Response, body: bytes, headers: dict[str, str]) -> web.
     if len(body) > GZIP_ABOVE and "gzip" in headers.get("accept-encoding", ""):
         # Level 1, in a thread: a list of many pods must not hold up everybody's watches.
         body = await asyncio.to_thread(gzip.compress, body, 1)
-        answer.headers["Content-Encoding"] = "gzip"
-        answer.headers["Vary"] = "Accept-Encoding"
+        answer.headers["content-encoding"] = "gzip"
+        answer.headers["vary"] = "Accept-Encoding"
     return web.Response(body=body, status=answer.status, headers=answer.headers)
 
 

@@ -14,7 +14,7 @@ from kfcore.apiserver.duration import parse_time
 from kfcore.apiserver.request import Request, Response
 from kfcore.client.errors import BadRequest, Cause, Invalid, ServiceUnavailable, StatusDetails
 
-_TEXT = {"Content-Type": "text/plain"}
+_TEXT = {"content-type": "text/plain"}
 _TRUE = frozenset({"true", "1", "t", "T", "TRUE", "True"})
 _FALSE = frozenset({"", "false", "0", "f", "F", "FALSE", "False"})
 

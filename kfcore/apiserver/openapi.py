@@ -21,7 +21,7 @@ _V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 _V2_PROTOBUF_ALIAS = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _INFO = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
 _OBJECT_META = "V1ObjectMeta"
-_FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+_FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _PATCH_TYPES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
 _WRITE_PARAMETERS: tuple[tuple[str, str], ...] = (
     ("dryRun", "string"),
@@ -58,7 +58,7 @@ class OpenApi:
                 place = _place(group, group_version)
                 digest = _digest(self._kinds.in_group(group, group_version))
                 paths[place] = {"serverRelativeURL": f"/openapi/v3/{place}?hash={digest}"}
-        return Response(200, {"Content-Type": "application/json"}, encode_json({"paths": paths}))
+        return Response(200, {"content-type": "application/json"}, encode_json({"paths": paths}))
 
     async def _document(self, request: Request, group: str, group_version: str) -> Response | None:
         kinds = self._kinds.in_group(group, group_version)
@@ -70,7 +70,7 @@ class OpenApi:
             # In a thread: the first document reads the models of a few hundred built-in types.
             known = (digest, await asyncio.to_thread(self._build, kinds))
             self._documents[place] = known
-        headers = {"Content-Type": "application/json", "ETag": f'"{digest}"'}
+        headers = {"content-type": "application/json", "etag": f'"{digest}"'}
         if request.query.get("hash") == digest:
             headers |= _FOREVER
         return Response(200, headers, known[1])
@@ -169,9 +169,9 @@ def _version_2(accept: str) -> Response:
     if _V2_PROTOBUF in accept or _V2_PROTOBUF_ALIAS in accept:
         info = _field(1, _INFO["title"].encode()) + _field(2, _INFO["version"].encode())
         body = _field(1, b"2.0") + _field(2, info) + _field(8, b"")
-        return Response(200, {"Content-Type": _V2_PROTOBUF}, body)
+        return Response(200, {"content-type": _V2_PROTOBUF}, body)
     body = encode_json({"swagger": "2.0", "info": _INFO, "paths": {}, "definitions": {}})
-    return Response(200, {"Content-Type": "application/json"}, body)
+    return Response(200, {"content-type": "application/json"}, body)
 
 
 def _field(number: int, value: bytes) -> bytes:

@@ -10,7 +10,8 @@ from typing import Any
 
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.columns import BUILTIN_TABLES, columns
+from kfcore.apiserver.cells import NAME
+from kfcore.apiserver.columns import BUILTIN_TABLES
 from kfcore.apiserver.duration import human_duration, parse_time
 from kfcore.apiserver.jsonpath import JsonPathError, compile_path
 from kfcore.apiserver.kinds import Column, ServedKind
@@ -19,57 +20,37 @@ from kfcore.client.errors import BadRequest
 Cell = Callable[[Any, datetime], Any]
 API_VERSION = "meta.k8s.io/v1"
 INCLUDE_OBJECT = ("Metadata", "None", "Object")
-_NAME = columns("Name")[0]
 _AGE = Column("Age", "date", ".metadata.creationTimestamp")
 
 
-def wants_table(accept: str) -> bool:
-    """Whether a client that sent this Accept header prefers a Table to the objects themselves."""
-    first = accept.partition(",")[0]
-    return "as=Table" in first and "g=meta.k8s.io" in first
-
-
-class TableFormat:
-    """How one response shows the objects of a kind; made once a request, for a list, a single object or a watch."""
-
-    def __init__(self, kind: ServedKind, include_object: str = "") -> None:
-        """`include_object` is the query parameter: Metadata (the default), None or Object. Raises BadRequest."""
-        include_object = include_object or "Metadata"
-        if include_object not in INCLUDE_OBJECT:
-            raise BadRequest(f"unrecognized includeObject value: {include_object!r}")
-        self._include = include_object
-        self._header_sent = False
-        self._is_pod = kind.resource.kind == "Pod"
-        self._columns, self._cells = _layout(kind)
-
-    def table(self, objects: Iterable[Manifest], metadata: Manifest, now: datetime) -> Manifest:
-        """A Table of `objects`; `metadata` is the list's (or the object's, of which the resource version is used)."""
-        kept = ("resourceVersion", "continue", "remainingItemCount")
-        return {
-            "kind": "Table",
-            "apiVersion": API_VERSION,
-            "metadata": {key: metadata[key] for key in kept if key in metadata},
-            "columnDefinitions": [_definition(column) for column in self._columns],
-            "rows": [self._row(obj, now) for obj in objects],
-        }
-
-    def event(self, obj: Manifest, now: datetime, *, bookmark: bool = False) -> Manifest:
-        """The object of one watch event. The columns are told once, with the first event; a bookmark has no row."""
-        table = self.table(() if bookmark else (obj,), obj["metadata"], now)
-        if self._header_sent:
-            table["columnDefinitions"] = None
-        self._header_sent = True
-        return table
-
-    def _row(self, obj: Manifest, now: datetime) -> Manifest:
-        row: Manifest = {"cells": self._cells(obj, now), "object": None}
-        if self._include == "Object":
+def build(
+    kind: ServedKind, objects: Iterable[Manifest], metadata: Manifest, *, include: str, now: datetime
+) -> Manifest:
+    """A Table of `objects` of one kind. `metadata` is the list's, or of a single object its resource version;
+    `include` says what a row carries: `Metadata`, `None` or the whole `Object`. Raises BadRequest for another one.
+    """
+    include = include or "Metadata"
+    if include not in INCLUDE_OBJECT:
+        raise BadRequest(f"unrecognized includeObject value: {include!r}")
+    columns, cells = _layout(kind)
+    is_pod = kind.resource.kind == "Pod" and not kind.custom
+    rows = []
+    for obj in objects:
+        row: Manifest = {"cells": cells(obj, now), "object": None}
+        if include == "Object":
             row["object"] = obj
-        elif self._include == "Metadata":
+        elif include == "Metadata":
             row["object"] = {"kind": "PartialObjectMetadata", "apiVersion": API_VERSION, "metadata": obj["metadata"]}
-        if self._is_pod and (condition := _completed(obj)):
+        if is_pod and (condition := _completed(obj)):
             row["conditions"] = [condition]
-        return row
+        rows.append(row)
+    return {
+        "kind": "Table",
+        "apiVersion": API_VERSION,
+        "metadata": metadata,
+        "columnDefinitions": [_definition(column) for column in columns],
+        "rows": rows,
+    }
 
 
 def _definition(column: Column) -> Manifest:
@@ -105,7 +86,7 @@ def _layout(kind: ServedKind) -> tuple[tuple[Column, ...], Callable[[Manifest, d
     def cells(obj: Manifest, now: datetime) -> list[Any]:
         return [obj["metadata"].get("name", ""), *(read(obj, now) for read in readers)]
 
-    return (_NAME, *shown), cells
+    return (NAME, *shown), cells
 
 
 def _reader(column: Column) -> Callable[[Manifest, datetime], Any]:
