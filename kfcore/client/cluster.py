@@ -1,0 +1,108 @@
+"""The client of a real cluster: kubernetes-asyncio finds server and credentials, `HttpTransport` talks to it.
+
+kubernetes-asyncio takes the better part of a second to import, so that happens only when it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from kfcore.client.http import Connection, HttpTransport
+from kfcore.client.rest import RestClient
+from kfcore.client.retry import DEFAULT_POLICY, RetryingTransport, RetryPolicy
+from kfcore.clock import Clock
+
+# Watches keep their connections, so this bounds what a burst of requests may open beside them.
+CONNECTIONS = 512
+
+
+class ConfigurationError(Exception):
+    """No usable way to a cluster was found; the message says where it was looked for."""
+
+
+class ClusterClient(RestClient):
+    """Make one with `connect` or `at`; it is an async context manager that closes its connections."""
+
+    @classmethod
+    async def connect(
+        cls,
+        kubeconfig: str | Path | None = None,
+        context: str | None = None,
+        *,
+        retry: RetryPolicy = DEFAULT_POLICY,
+        clock: Clock | None = None,
+    ) -> Self:
+        """To the cluster of a kubeconfig file and context (None: its current one).
+
+        Without `kubeconfig`, the first of these that there is: `$KUBECONFIG`, the service account of the pod that this
+        runs in, `~/.kube/config`. Raises `ConfigurationError`.
+        """
+        where = Path(kubeconfig) if kubeconfig else _default_kubeconfig()
+
+        async def open_connection() -> Connection:
+            return await _open_configured(where, context)
+
+        http = HttpTransport(await open_connection(), open_connection)
+        return cls(RetryingTransport(http, clock=clock, policy=retry))
+
+    @classmethod
+    async def at(
+        cls, url: str, *, token: str | None = None, retry: RetryPolicy = DEFAULT_POLICY, clock: Clock | None = None
+    ) -> Self:
+        """To a server whose address and bearer token are known, without any configuration file."""
+        import aiohttp
+
+        async def authorization() -> str | None:
+            return f"Bearer {token}" if token else None
+
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS))
+        http = HttpTransport(Connection(session, url.rstrip("/"), authorization))
+        return cls(RetryingTransport(http, clock=clock, policy=retry))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+
+def _default_kubeconfig() -> Path | None:
+    """None means: the service account of this pod."""
+    if named := os.environ.get("KUBECONFIG"):
+        return Path(named)
+    return None if os.environ.get("KUBERNETES_SERVICE_HOST") else Path.home() / ".kube" / "config"
+
+
+async def _open_configured(kubeconfig: Path | None, context: str | None) -> Connection:
+    import yaml
+    from aiohttp import BasicAuth
+    from kubernetes_asyncio.client import ApiClient, Configuration
+    from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
+
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = CONNECTIONS
+    try:
+        if kubeconfig is None:
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await load_kube_config(str(kubeconfig), context=context, client_configuration=configuration)
+    except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
+        source = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
+        raise ConfigurationError(f"cannot use {source}: {error}") from error
+    rest = ApiClient(configuration).rest_client
+
+    async def authorization() -> str | None:
+        key: str | None = await configuration.get_api_key_with_prefix("BearerToken")
+        if key is None and configuration.username:
+            return BasicAuth(configuration.username, configuration.password or "").encode()
+        return key
+
+    return Connection(
+        rest.pool_manager,
+        str(configuration.host).rstrip("/"),
+        authorization,
+        proxy=configuration.proxy,
+        server_hostname=configuration.tls_server_name,
+    )

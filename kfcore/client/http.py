@@ -1,0 +1,144 @@
+"""A `Transport` over HTTP: requests go out through one pool of connections, bytes come back as they are.
+
+It knows no Kubernetes beyond bearer tokens; where servers and credentials come from is `kfcore.client.cluster`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kfcore.client.errors import ConnectionFailed, NotConnected
+from kfcore.client.transport import Request, Response
+
+if TYPE_CHECKING:
+    import aiohttp
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A server and how to talk to it. `authorization` gives the header's present value, or None for no header."""
+
+    session: aiohttp.ClientSession
+    url: str
+    authorization: Callable[[], Awaitable[str | None]]
+    proxy: str | None = None
+    server_hostname: str | None = None
+
+
+class HttpTransport:
+    """Sends requests over `connect`'s connection.
+
+    When the server no longer accepts the credentials (401), `connect` is asked for a connection with fresh ones, once
+    per request; that is how renewed tokens, certificates and kubeconfig files are taken up.
+    """
+
+    def __init__(self, connection: Connection, connect: Callable[[], Awaitable[Connection]] | None = None) -> None:
+        self._connection = connection
+        self._connect = connect
+        self._renewing = asyncio.Lock()
+        self.request_counts: Counter[tuple[str, str, str]] = Counter()
+
+    @property
+    def url(self) -> str:
+        return self._connection.url
+
+    async def send(self, request: Request) -> Response:
+        connection = self._connection
+        response = await self._send(connection, request)
+        if response.status == 401 and await self._renew(connection):
+            response = await self._send(self._connection, request)
+        return response
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
+        connection = self._connection
+        async with _errors_translated(connection), await self._open(connection, request, stream=True) as answer:
+            if answer.status < 400:
+                yield Response(answer.status, b"", answer.headers), _lines(answer.content)
+                return
+            body = await answer.read()
+            headers, status = answer.headers, answer.status
+        if status == 401:
+            await self._renew(connection)  # for the caller's next try
+        yield Response(status, body, headers), _nothing()
+
+    async def close(self) -> None:
+        await self._connection.session.close()
+
+    async def _send(self, connection: Connection, request: Request) -> Response:
+        async with _errors_translated(connection), await self._open(connection, request) as answer:
+            return Response(answer.status, await answer.read(), answer.headers)
+
+    async def _open(self, connection: Connection, request: Request, stream: bool = False) -> aiohttp.ClientResponse:
+        import aiohttp
+
+        headers = {"Accept": "application/json", "User-Agent": "kfcore"}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+        if authorization := await connection.authorization():
+            headers["Authorization"] = authorization
+        extra: dict[str, Any] = {"proxy": connection.proxy} if connection.proxy else {}
+        if connection.server_hostname:
+            extra["server_hostname"] = connection.server_hostname
+        answer = await connection.session.request(
+            request.method,
+            connection.url + request.path,
+            params=request.query or None,
+            data=request.body,
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None if stream else ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
+            allow_redirects=False,
+            **extra,
+        )
+        self.request_counts[str(answer.status), request.method, answer.url.host or ""] += 1
+        return answer
+
+    async def _renew(self, refused: Connection) -> bool:
+        """Whether there is another connection to try than the one that was refused."""
+        if self._connect is None:
+            return False
+        async with self._renewing:
+            if self._connection is refused:
+                self._connection = await self._connect()
+                await refused.session.close()
+        return True
+
+
+@asynccontextmanager
+async def _errors_translated(connection: Connection) -> AsyncIterator[None]:
+    import aiohttp
+
+    try:
+        yield
+    except aiohttp.ClientConnectorError as error:
+        raise NotConnected(f"cannot connect to {connection.url}: {error}") from error
+    except (aiohttp.ClientError, OSError) as error:
+        # asyncio's TimeoutError is an OSError too. `repr`, since some of these have no text.
+        raise ConnectionFailed(f"the connection to {connection.url} failed: {error!r}") from error
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length (aiohttp's own `readline` has a limit); what has no line feed at the end is dropped."""
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        first, *rest = chunk.split(b"\n")
+        parts.append(first)
+        if not rest:
+            continue
+        yield b"".join(parts)
+        for line in rest[:-1]:
+            yield line
+        parts = [rest[-1]]
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
