@@ -83,7 +83,7 @@ def log_options(query: Mapping[str, str], pod_name: str) -> LogOptions:
     )
 
 
-async def read_log(logs: PodLogs | None, request: Request, pod: Manifest) -> Response:
+async def respond(request: Request, pod: Manifest, logs: PodLogs | None) -> Response:
     """The answer to a log request for a pod that exists. Raises ApiError with the real server's words."""
     name = pod["metadata"]["name"]
     container = _container(pod, request.query.get("container", ""))
