@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,7 +86,9 @@ class ContainerLog:
                 return
 
     async def _render(self, selection: Selection) -> AsyncIterator[bytes]:
-        since = selection.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z").encode() if selection.since else b""
+        since = (
+            selection.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z").encode() if selection.since else b""
+        )
         line = _Line(since, selection.timestamps)
         with self.path.open("rb") as file:
             if selection.tail is not None:
@@ -132,8 +135,6 @@ class _Line:
 
 def _start_of_tail(fd: int, size: int, lines: int) -> int:
     """Where the last `lines` lines begin: the file read backwards, as far as needed."""
-    import os
-
     position = size
     data = b""
     while position > 0:

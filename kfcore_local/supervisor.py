@@ -10,7 +10,7 @@ death kills the command; elsewhere the command's process group is what it kills.
 It imports nothing but built-in modules: `signal` and `ctypes` would double the time to start.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import errno
 import marshal
 import os
@@ -31,7 +31,7 @@ ENDING_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 def prctl(option: int, value: int) -> None:
     import _ctypes
 
-    function = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+    function = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
     _ctypes.call_function(function, (option, value, 0, 0, 0))
 
 
@@ -39,7 +39,7 @@ def tell(message: str) -> None:
     try:
         os.write(1, message.encode(errors="replace") + b"\n")
     except OSError:
-        pass  # nobody listens any more
+        return  # nobody listens any more
 
 
 def run_command(argv: list[str], env: dict[str, str], cwd: str, report: int, output: int, errors: int) -> None:
@@ -98,7 +98,7 @@ def send(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
     except OSError:
-        pass  # it ended, or changed its user
+        return  # it ended, or changed its user
 
 
 def reap(main: int, status: int | None) -> tuple[bool, int | None]:
@@ -118,10 +118,7 @@ def sweep(main: int, status: int | None) -> int | None:
     """Kill and reap whatever is left."""
     deadline = time.monotonic() + GIVE_UP_AFTER
     if not LINUX:
-        try:
-            os.killpg(main, _signal.SIGKILL)
-        except OSError:
-            pass  # the group is empty
+        send(-main, _signal.SIGKILL)  # its process group
     while True:
         left, status = reap(main, status)
         if not left or time.monotonic() > deadline:

@@ -1,0 +1,150 @@
+"""This machine's kubelet: pods bound to its node come in from a watch, each gets a worker that runs its containers as
+processes, and their logs are read back through `PodLogs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+
+import structlog
+
+from kfcore.api.meta import Manifest
+from kfcore.apiserver.logs import LogOptions
+from kfcore.cache.informer import Change, Informer
+from kfcore.cache.reflector import Selection
+from kfcore.client.errors import BadRequest, NotFound
+from kfcore.client.interface import Client
+from kfcore.clock import Clock, SystemClock
+from kfcore.controller.events import EventRecorder
+from kfcore_local import container_log
+from kfcore_local.container_runner import Machine
+from kfcore_local.network import LocalService, Network
+from kfcore_local.node import keep_node
+from kfcore_local.pod_worker import PodWorker
+from kfcore_local.pods import LocalPod
+
+log = structlog.get_logger(__name__)
+
+HOST_IP = "127.0.0.1"
+
+
+class Kubelet:
+    """Runs the pods of `node_name`. Keeps its files under `root`; containers that name no working directory run in
+    `working_directory` (the one kfcore was started in).
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        node_name: str,
+        root: Path,
+        clock: Clock | None = None,
+        working_directory: Path | None = None,
+    ) -> None:
+        self._client = client
+        self._root = root
+        self._clock = clock or SystemClock()
+        self._workers: dict[str, PodWorker] = {}
+        root.mkdir(parents=True, exist_ok=True)
+        self._machine = Machine(
+            client=client,
+            clock=self._clock,
+            recorder=EventRecorder(client, "kubelet", self._clock),
+            network=Network(root / "hosts"),
+            node_name=node_name,
+            host_ip=HOST_IP,
+            bin_directory=_install_tools(root / "bin"),
+            working_directory=working_directory or Path.cwd(),
+        )
+
+    async def run(self) -> None:
+        """Until cancelled; no process of a pod is left then."""
+        machine, network = self._machine, self._machine.network
+        services = Informer(self._client, LocalService, clock=self._clock)
+        selection = Selection(field_selector=f"spec.nodeName={machine.node_name}")
+        pods = Informer(self._client, LocalPod, clock=self._clock, selection=selection)
+
+        def service_changed(change: Change[LocalService]) -> None:
+            if change.new is None:
+                network.service_deleted(change.object)
+            else:
+                network.service_changed(change.new)
+
+        services.subscribe(service_changed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                pods.subscribe(lambda change: self._pod_changed(change, group))
+                group.create_task(machine.recorder.run())
+                group.create_task(services.run())
+                group.create_task(keep_node(self._client, self._clock, machine.node_name, machine.host_ip))
+                await services.wait_for_sync()
+                group.create_task(pods.run())
+        finally:
+            self._workers.clear()
+
+    def _pod_changed(self, change: Change[LocalPod], group: asyncio.TaskGroup) -> None:
+        uid = change.object.metadata.uid
+        worker = self._workers.get(uid)
+        if change.new is None:
+            if worker is not None:
+                worker.gone()
+        elif worker is not None:
+            worker.update(change.new)
+        else:
+            worker = self._workers[uid] = PodWorker(self._machine, change.new, self._root / "pods" / uid)
+            group.create_task(self._run_worker(uid, worker))
+
+    async def _run_worker(self, uid: str, worker: PodWorker) -> None:
+        try:
+            await worker.run()
+        except Exception:
+            log.exception("pod.worker_failed", pod=worker.pod.key)
+            self._machine.recorder.warning(worker.pod, "FailedSync", "error running the pod; see kfcore's log")
+        finally:
+            self._workers.pop(uid, None)
+
+    # ── PodLogs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def read(self, pod: Manifest, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """Implements `kfcore.apiserver.logs.PodLogs`."""
+        name = pod["metadata"]["name"]
+        worker = self._workers.get(pod["metadata"].get("uid", ""))
+        if worker is None:
+            raise NotFound(f"pod {name!r} has no logs on this machine: it was run by an earlier kfcore or elsewhere")
+        runner = worker.runner(container)
+        wanted = None if runner is None else runner.previous_log if options.previous else runner.log
+        if wanted is None:
+            if options.previous:
+                raise BadRequest(f'previous terminated container "{container}" in pod "{name}" not found')
+            raise BadRequest(f'container "{container}" in pod "{name}" is waiting to start: ContainerCreating')
+        since = options.since_time
+        if options.since_seconds is not None:
+            since = self._clock.now() - timedelta(seconds=options.since_seconds)
+        selection = container_log.Selection(
+            follow=options.follow,
+            timestamps=options.timestamps,
+            since=since,
+            tail=options.tail_lines,
+            limit=options.limit_bytes,
+        )
+        async with aclosing(cast("AsyncGenerator[bytes, None]", wanted.read(selection))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+def _install_tools(directory: Path) -> Path:
+    """The programs that a pod finds before the machine's own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    script = directory / "nslookup"
+    source = Path(__file__).with_name("nslookup.py")
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I {shlex.quote(str(source))} "$@"\n')
+    script.chmod(0o755)
+    return directory.resolve()

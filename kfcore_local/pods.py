@@ -1,0 +1,123 @@
+"""The kubelet's projection of a Pod: what it needs to run one, and nothing else of it is ever built."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from kfcore.api.core import ContainerStatus, Pod
+from kfcore.api.meta import ServerObject, Struct
+from kfcore.api.resource import Resource
+
+
+class KeySelector(Struct, frozen=True):
+    """One key of a ConfigMap or a Secret."""
+
+    name: str = ""
+    key: str = ""
+    optional: bool = False
+
+
+class FieldSelector(Struct, frozen=True):
+    field_path: str = ""
+
+
+class ResourceSelector(Struct, frozen=True):
+    container_name: str = ""
+    resource: str = ""
+    divisor: str | int = "1"
+
+
+class EnvSource(Struct, frozen=True):
+    field_ref: FieldSelector | None = None
+    resource_field_ref: ResourceSelector | None = None
+    config_map_key_ref: KeySelector | None = None
+    secret_key_ref: KeySelector | None = None
+
+
+class EnvVar(Struct, frozen=True):
+    name: str
+    value: str = ""
+    value_from: EnvSource | None = None
+
+
+class SourceName(Struct, frozen=True):
+    name: str = ""
+    optional: bool = False
+
+
+class EnvFrom(Struct, frozen=True):
+    prefix: str = ""
+    config_map_ref: SourceName | None = None
+    secret_ref: SourceName | None = None
+
+
+class ResourceRequirements(Struct, frozen=True):
+    limits: dict[str, str | int | float] = {}
+    requests: dict[str, str | int | float] = {}
+
+
+class VolumeMount(Struct, frozen=True):
+    name: str
+    mount_path: str
+
+
+class HostPath(Struct, frozen=True):
+    path: str = ""
+
+
+class Volume(Struct, frozen=True):
+    """A pod's volume; the sources that plain processes can have, and the others by their names only."""
+
+    name: str
+    host_path: HostPath | None = None
+    empty_dir: dict[str, Any] | None = None
+
+
+class Container(Struct, frozen=True):
+    name: str
+    image: str = ""
+    command: list[str] = []
+    args: list[str] = []
+    working_dir: str = ""
+    env: list[EnvVar] = []
+    env_from: list[EnvFrom] = []
+    resources: ResourceRequirements = ResourceRequirements()
+    volume_mounts: list[VolumeMount] = []
+    restart_policy: str = ""
+    termination_message_policy: str = "File"
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Of an init container: it keeps running beside the others."""
+        return self.restart_policy == "Always"
+
+
+class LocalPodSpec(Struct, frozen=True):
+    node_name: str = ""
+    restart_policy: str = "Always"
+    service_account_name: str = ""
+    hostname: str = ""
+    active_deadline_seconds: int | None = None
+    termination_grace_period_seconds: int | None = 30
+    init_containers: list[Container] = []
+    containers: list[Container] = []
+    volumes: list[Volume] = []
+
+
+class LocalPodStatus(Struct, frozen=True):
+    phase: str = ""
+    start_time: datetime | None = None
+    conditions: list[dict[str, Any]] = []
+    init_container_statuses: list[ContainerStatus] = []
+    container_statuses: list[ContainerStatus] = []
+
+
+class LocalPod(ServerObject, frozen=True):
+    resource: ClassVar[Resource] = Pod.resource
+    spec: LocalPodSpec = LocalPodSpec()
+    status: LocalPodStatus = LocalPodStatus()
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status.phase in {"Succeeded", "Failed"}
