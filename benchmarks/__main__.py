@@ -1,0 +1,22 @@
+"""Measure every figure and print the table; exit code 1 when a budget is not kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+
+from benchmarks import commands, library
+from benchmarks.figure import table
+
+
+def main() -> int:
+    print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors\n", flush=True)
+    figures = [*commands.measure(), *asyncio.run(library.measure())]
+    print(table(figures))
+    return 0 if all(figure.kept for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""This machine as a cluster, in one process: the API server and its HTTP door, scheduler, kubelet, workload controllers
+and the operator. What it is used for is `kfcore_local.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kfcore.api.crd import crd
+from kfcore.api.meta import Manifest
+from kfcore.apiserver.http import HttpServer
+from kfcore.apiserver.kubeconfig import CONTEXT, write_kubeconfig
+from kfcore.apiserver.logs import LogOptions, PodLogs
+from kfcore.apiserver.server import ApiServer
+from kfcore.client.errors import ServiceUnavailable
+from kfcore.client.rest import RestClient
+from kfcore.clock import Clock, SystemClock
+from kfcore.controller.manager import Manager
+from kfcore.plugins import OperatorOptions, PluginSet, load_plugins
+from kfcore.testing.transport import InProcessTransport
+from kfcore_local.kubelet import Kubelet
+from kfcore_local.scheduler import Scheduler
+
+NODE = "local"
+PARTS = ("kubelet", "scheduler", "controllers", "operator")
+
+
+class KubeconfigInTheWay(Exception):
+    """The file to write is there and is not ours, so that it stays as it is."""
+
+
+class LocalCluster:
+    """Everything up while the block runs; nothing left when it ends: no process, no file, no socket.
+
+    `without` names parts to leave out (`PARTS`). `kubeconfig` is the file that points kubectl here (None: one beside
+    the cluster's own state). When a part fails, the block is cancelled and its error raised.
+    """
+
+    def __init__(
+        self,
+        *,
+        without: Collection[str] = (),
+        kubeconfig: Path | None = None,
+        port: int = 0,
+        plugins: PluginSet | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if unknown := set(without) - set(PARTS):
+            raise ValueError(f"cannot leave out {', '.join(sorted(unknown))}: expected some of {', '.join(PARTS)}")
+        self.clock = clock or SystemClock()
+        self.plugins = plugins or load_plugins()
+        self.token = secrets.token_urlsafe(32)
+        self._without = frozenset(without)
+        self._kubeconfig = kubeconfig
+        self._port = port
+        self._stack = AsyncExitStack()
+        self.client: RestClient
+        self.url: str
+        self.kubeconfig: Path
+        self.logs = _KubeletLogs()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, traceback)
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        root = Path(tempfile.mkdtemp(prefix="kfcore-"))
+        stack.push_async_callback(asyncio.to_thread, shutil.rmtree, root, ignore_errors=True)
+        server = ApiServer(clock=self.clock, pod_logs=self.logs)
+        stack.push_async_callback(server.close)
+        for _, controller in self.plugins.controllers:
+            server.install_crd(crd(controller.kind))
+        self.client = RestClient(InProcessTransport(server))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+
+        def run(part: Callable[[], Awaitable[None]]) -> None:
+            task = group.create_task(_run(part))
+            stack.push_async_callback(_end, task)
+
+        if "scheduler" not in self._without:
+            run(Scheduler(self.client, node_name=NODE).run)
+        if "kubelet" not in self._without:
+            kubelet = Kubelet(self.client, node_name=NODE, root=root / "kubelet", clock=self.clock)
+            self.logs.kubelet = kubelet
+            run(kubelet.run)
+        if "operator" not in self._without:
+            run(self._operator().run)
+        http = HttpServer(server, token=self.token, port=self._port)
+        await http.start()
+        stack.push_async_callback(http.stop)
+        self.url = http.url
+        self.kubeconfig = self._kubeconfig or root / "kubeconfig"
+        _write(self.kubeconfig, self.url, self.token)
+        stack.callback(_remove, self.kubeconfig, self.token)
+
+    def _operator(self) -> Manager:
+        manager = Manager(self.client, clock=self.clock)
+        options = OperatorOptions()
+        for _, controller in self.plugins.controllers:
+            controller.setup(manager, options)
+        return manager
+
+
+def default_kubeconfig(name: str) -> Path:
+    """A place of this user's own for a kubeconfig, also for a user without a home."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    home = Path(os.environ.get("HOME") or "/nonexistent")
+    if runtime and os.access(runtime, os.W_OK):
+        directory = Path(runtime) / "kfcore"
+    elif home.is_dir() and os.access(home, os.W_OK):
+        directory = home / ".kfcore"
+    else:
+        directory = Path(tempfile.gettempdir()) / f"kfcore-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    info = directory.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o022:
+        # In a shared directory somebody else may have made it first, to read or to swap what we write.
+        directory = Path(tempfile.mkdtemp(prefix="kfcore-"))
+    return directory / name
+
+
+def _write(path: Path, url: str, token: str) -> None:
+    if path.exists() and not _is_ours(path):
+        raise KubeconfigInTheWay(
+            f"{path} is there and was not written by kfcore; it stays as it is: choose another file for --kubeconfig"
+        )
+    write_kubeconfig(path, url, token)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether kfcore wrote it: such a file holds one context, of our name."""
+    config = _read(path)
+    contexts = config.get("contexts")
+    return isinstance(contexts, list) and [c.get("name") for c in contexts if isinstance(c, dict)] == [CONTEXT]
+
+
+def _remove(path: Path, token: str) -> None:
+    """Remove the kubeconfig, unless another instance has put its own in its place."""
+    with contextlib.suppress(KeyError, IndexError, TypeError):
+        if _read(path)["users"][0]["user"]["token"] == token:
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+class _KubeletLogs:
+    """The kubelet's logs, for the API server that is there before it."""
+
+    def __init__(self) -> None:
+        self.kubelet: PodLogs | None = None
+
+    async def read(self, pod: Manifest, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        if self.kubelet is None:
+            raise ServiceUnavailable("no kubelet runs in this cluster, so there are no logs")
+        async for chunk in self.kubelet.read(pod, container, options):
+            yield chunk
+
+
+async def _run(part: Callable[[], Awaitable[None]]) -> None:
+    await part()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Stop a part and wait until it has cleaned up; how it failed, if it did, is the task group's to tell."""
+    task.cancel()
+    await asyncio.wait([task])
