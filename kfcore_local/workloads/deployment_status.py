@@ -92,6 +92,8 @@ def _progress(
 ) -> list[Manifest]:
     if not has_deadline(deployment):
         return without_condition(conditions, "Progressing")
+    if deployment.spec.paused:
+        return conditions
     current = condition(conditions, "Progressing")
     reason = current.get("reason") if current else None
     if reason == "NewReplicaSetAvailable" and status.get("replicas", 0) == status.get("updatedReplicas", 0):
@@ -107,7 +109,7 @@ def _progress(
         if current and current["status"] == "True":
             moving["lastTransitionTime"] = current["lastTransitionTime"]
         return [*without_condition(conditions, "Progressing"), moving]
-    if current and reason != "DeploymentPaused" and now > _deadline(deployment, current):
+    if current and reason != "NewReplicaSetAvailable" and now > _deadline(deployment, current):
         late = deployment_condition(
             "Progressing", "False", "ProgressDeadlineExceeded", f"{what} has timed out progressing.", now
         )
