@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from kfcore.api.meta import Object
@@ -11,14 +11,14 @@ T = TypeVar("T", bound=Object)
 Key = tuple[str, str]
 """Namespace and name."""
 
-IndexFunction = Callable[[T], Iterable[str]]
+IndexFunction = Callable[[T], Sequence[str]]
 """The values under which an object is found in an index."""
 
 OWNER = "owner"
 """The index that every store has: the uid of the controlling owner."""
 
 
-def owner_uids(obj: Object) -> Iterable[str]:
+def owner_uids(obj: Object) -> Sequence[str]:
     """The uid of the owner that controls `obj`."""
     for reference in obj.metadata.owner_references:
         if reference.controller:
@@ -57,7 +57,7 @@ class Store(Generic[T]):
         self._functions[name] = function
         index = self._indexes[name] = {}
         for obj in self.list():
-            _insert(index, function, obj)
+            _insert(index, function(obj), obj)
 
     def set(self, obj: T) -> tuple[T | None, T]:
         """Keep `obj` in place of the object of its key; (old, new)."""
@@ -70,10 +70,11 @@ class Store(Generic[T]):
         if old is None:
             self._count += 1
         for name, function in self._functions.items():
-            index = self._indexes[name]
-            if old is not None:
-                _remove(index, function, old)
-            _insert(index, function, obj)
+            index, values = self._indexes[name], function(obj)
+            if old is not None and (before := function(old)) != values:
+                _remove(index, before, old)
+            if values:
+                _insert(index, values, obj)
         return old, obj
 
     def delete(self, namespace: str, name: str) -> T | None:
@@ -86,17 +87,21 @@ class Store(Generic[T]):
             del self._namespaces[namespace]
         self._count -= 1
         for index_name, function in self._functions.items():
-            _remove(self._indexes[index_name], function, old)
+            _remove(self._indexes[index_name], function(old), old)
         return old
 
 
-def _insert(index: dict[str, dict[Key, T]], function: IndexFunction[T], obj: T) -> None:
-    for value in function(obj):
-        index.setdefault(value, {})[obj.metadata.namespace, obj.metadata.name] = obj
+def _insert(index: dict[str, dict[Key, T]], values: Sequence[str], obj: T) -> None:
+    metadata = obj.metadata
+    for value in values:
+        entries = index.get(value)
+        if entries is None:
+            entries = index[value] = {}
+        entries[metadata.namespace, metadata.name] = obj
 
 
-def _remove(index: dict[str, dict[Key, T]], function: IndexFunction[T], obj: T) -> None:
-    for value in function(obj):
+def _remove(index: dict[str, dict[Key, T]], values: Sequence[str], obj: T) -> None:
+    for value in values:
         entries = index.get(value)
         if entries is not None:
             entries.pop((obj.metadata.namespace, obj.metadata.name), None)
