@@ -106,7 +106,7 @@ class _Identity:
         return f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """Base of the parts of a server-written object: frozen, camelCase on the wire, unknown fields are skipped."""
 
 
