@@ -133,3 +133,31 @@ async def test_a_finished_job_goes_when_its_time_to_live_is_over():
 @pytest.mark.parametrize("text", ["", "0", "0,1", "0,2-4,7"])
 def test_completed_indexes_survive_the_round_trip(text: str):
     assert render_indexes(frozenset(parse_indexes(text))) == text
+
+
+async def test_a_failing_job_has_failed_only_when_its_last_pod_is_gone():
+    async with a_cluster() as cluster:
+        template = {"spec": {**TEMPLATE["spec"], "nodeName": "node"}}
+        await cluster.create(BatchJob, workload("Job", "sum", template=template, activeDeadlineSeconds=30))
+        await cluster.play_kubelet()
+        await cluster.clock.advance(31)
+        found = await status(cluster)
+        assert reasons(found["conditions"]) == {"FailureTarget": ("True", "DeadlineExceeded")}
+        assert (found.get("active", 0), found["terminating"]) == (0, 1)
+        await cluster.finish_deletions()
+        found = await status(cluster)
+        assert reasons(found["conditions"])["Failed"] == ("True", "DeadlineExceeded")
+        assert (found["terminating"], found["failed"]) == (0, 1)
+
+
+async def test_pods_that_restart_in_place_count_against_the_limit():
+    async with a_cluster() as cluster:
+        template = {"spec": {**TEMPLATE["spec"], "restartPolicy": "OnFailure"}}
+        await cluster.create(BatchJob, workload("Job", "sum", template=template, backoffLimit=2))
+        [name] = await active(cluster)
+        running = {"name": "c", "ready": False, "image": "one", "imageID": "", "restartCount": 2}
+        body = {"status": {"phase": "Running", "containerStatuses": [running]}}
+        await cluster.client.patch(Pod, name, "default", body, subresource="status")
+        await cluster.settle()
+        assert reasons((await status(cluster))["conditions"])["Failed"] == ("True", "BackoffLimitExceeded")
+        assert await cluster.pods() == []

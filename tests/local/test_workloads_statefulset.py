@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workload_cluster import a_cluster, workload
+from workload_cluster import TEMPLATE, a_cluster, workload
 
 from kfcore_local.workloads.kinds import ControllerRevision, PersistentVolumeClaim, Pod, StatefulSet
 
@@ -113,3 +113,31 @@ async def test_a_steady_stateful_set_writes_nothing():
         await cluster.create(StatefulSet, workload("StatefulSet", replicas=1))
         await cluster.play_kubelet()
         assert await cluster.writes_of("statefulset", "web") == []
+
+
+async def test_an_update_waits_until_the_old_pod_is_really_gone():
+    async with a_cluster() as cluster:
+        template = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "nodeName": "node"}}
+        await cluster.create(StatefulSet, workload("StatefulSet", replicas=2, template=template))
+        for _ in range(2):
+            await cluster.play_kubelet()
+        await cluster.patch(StatefulSet, "web", SECOND)
+        assert await images(cluster) == {"web-0": "one", "web-1": "one"}
+        await cluster.finish_deletions()
+        assert await images(cluster) == {"web-0": "one", "web-1": "two"}
+        await cluster.play_kubelet()
+        await cluster.finish_deletions()
+        assert await images(cluster) == {"web-0": "two", "web-1": "two"}
+
+
+async def test_claims_go_with_their_pod_where_the_set_says_so():
+    async with a_cluster() as cluster:
+        policy = {"whenScaled": "Delete", "whenDeleted": "Delete"}
+        claims = {"volumeClaimTemplates": [CLAIM], "persistentVolumeClaimRetentionPolicy": policy}
+        manifest = workload("StatefulSet", replicas=2, podManagementPolicy="Parallel", **claims)
+        await cluster.create(StatefulSet, manifest)
+        await cluster.patch(StatefulSet, "web", {"spec": {"replicas": 1}})
+        assert await cluster.names(PersistentVolumeClaim) == ["data-web-0"]
+        await cluster.client.delete(StatefulSet, "web", "default")
+        await cluster.settle()
+        assert await cluster.names(PersistentVolumeClaim) == []

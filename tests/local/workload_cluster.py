@@ -89,6 +89,13 @@ class Cluster:
         await self.client.patch(Pod, name, "default", {"status": status}, subresource="status")
         await self.settle()
 
+    async def finish_deletions(self) -> None:
+        """Let the pods that were told to end be gone, as a kubelet does in the end."""
+        for pod in await self.pods():
+            if pod.metadata.deletion_timestamp:
+                await self.client.delete(Pod, pod.name, "default", grace_period_seconds=0)
+        await self.settle()
+
     async def events(self, kind: str) -> list[tuple[str, str]]:
         for component in ("replicaset", "deployment", "statefulset", "job"):
             await self.manager.recorder(f"{component}-controller").flush()
