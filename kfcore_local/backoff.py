@@ -1,4 +1,4 @@
-"""How long a container waits before its next restart: at once, then 10 seconds, doubling up to 5 minutes, as kubelet does.
+"""How long a container waits before its next restart: not at all, then 10 seconds, doubling up to 5 minutes.
 
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
 """

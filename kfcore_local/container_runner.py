@@ -1,5 +1,5 @@
-"""One container of a pod over all its attempts: environment, start, exit, restart policy and back-off. The pod's order of
-containers, its status and its end are `pod_worker.py`; the process itself is `container.py`.
+"""One container of a pod over all its attempts: environment, start, exit, restart policy and back-off. The order of the
+pod's containers, its status and its end are `pod_worker.py`; the process itself is `container.py`.
 """
 
 from __future__ import annotations

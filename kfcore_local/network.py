@@ -1,19 +1,19 @@
 """How pods of plain processes find each other without a network of their own: pods and Services come in, addresses,
 free ports and rewritten values go out. Nothing listens here.
 
-Every pod has an address: a loopback address of its own on Linux, 127.0.0.1 elsewhere. There is no DNS, and programs bind
-a port on all addresses at once, so two jobs with the same port would collide. Therefore, when a container starts:
+Every pod has an address: a loopback address of its own on Linux, 127.0.0.1 elsewhere. There is no DNS, and programs
+bind a port on all addresses at once, so two jobs with the same port would collide. Therefore, when a container starts:
 
 - *Names.* In a variable's literal value and in the command line, `name`, `name.ns`, `name.ns.svc` and
   `name.ns.svc.cluster.local` of a Service become its address: that of the pod it selects, which is fixed when the
   Service is first seen, so that it is right before that pod has started.
 - *Ports.* `name:port` of a peer becomes `address:free port`, and so does the literal `X_PORT` beside an `X_ADDR`,
-  `X_ADDRESS` or `X_HOST` that names the peer (`MASTER_ADDR` and `MASTER_PORT`). The free port stays the same for the life of
-  the Service, and the serving pod, which has the same variables, binds it.
-- *Peers* are Services that select the pod itself or have the pod's owner. Other Services keep their port (the target port
-  of a numeric one), because their pods were not told of another, unless a peer has had it mapped.
+  `X_ADDRESS`, `X_HOST` or `X` that names the peer (`MASTER_ADDR` and `MASTER_PORT`). The free port stays the same for
+  the life of the Service, and the serving pod, which has the same variables, binds it.
+- *Peers* are Services that select the pod itself or have the pod's owner. Other Services keep their port (or its
+  numeric target port), because their pods were not told of another, unless a peer has had it mapped.
 - *Before the Service.* Operators create pods before the Services that name them. In variables, a name that begins with
-  the owner's name and ends in a number (`digits-master-0` of the job `digits`) is a peer already.
+  the owner's name and ends in a number (`digits-master-0` of the job `digits`) is a peer already, and so is the pod's.
 
 Values of references (`valueFrom`, `envFrom`) are data and stay as they are.
 """

@@ -1,5 +1,5 @@
-"""An `nslookup` for pods of plain processes, first on their PATH: init containers of training jobs wait with it for their
-master's name, which is in no DNS here, and many machines don't have the program.
+"""An `nslookup` for pods of plain processes, first on their PATH: init containers of training jobs wait with it for
+their master's name, which is in no DNS here, and many machines don't have the program.
 
 Cluster names come from the hosts file that `network.py` keeps (KFCORE_HOSTS); an address is answered with itself, since
 names in a container's arguments were rewritten to addresses; other names go to the system's resolver.

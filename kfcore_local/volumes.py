@@ -1,5 +1,5 @@
-"""Which volumes a pod of plain processes can have. A process shares this machine's files, and nothing can be mounted for
-it alone, so only what is already at its place passes; for anything else the pod fails at once with the reason.
+"""Which volumes a pod of plain processes can have. A process shares this machine's files, and nothing can be mounted
+for it alone, so only what is already at its place passes; for anything else the pod fails at once with the reason.
 """
 
 from __future__ import annotations
