@@ -1,0 +1,274 @@
+"""The strategies of the built-in kinds: which defaults, rules and selectable fields each has."""
+
+from __future__ import annotations
+
+import base64
+from functools import partial
+
+from kfcore.api.meta import Manifest
+from kfcore.apiserver import pods, services
+from kfcore.apiserver.names import dns_label, path_segment
+from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value
+from kfcore.apiserver.strategy import Strategy
+
+PLAIN = Strategy(generation=False)
+_EVENT_FIELDS = (
+    "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
+    "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
+    "reportingComponent", "source", "type",
+)  # fmt: skip
+_REGARDING = {
+    field.replace("involvedObject", "regarding"): field for field in _EVENT_FIELDS if field.startswith("involved")
+}
+
+
+def _object(manifest: Manifest, name: str) -> Manifest:
+    value = manifest.get(name)
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise bad_request(f"{manifest['kind']}.{name}: expected an object")
+    return value
+
+
+# ── namespaces ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _admit_namespace(namespace: Manifest) -> None:
+    metadata = namespace["metadata"]
+    metadata["labels"] = {**metadata.get("labels", {}), "kubernetes.io/metadata.name": metadata.get("name", "")}
+    namespace["spec"] = {"finalizers": ["kubernetes"]}
+    namespace["status"] = {"phase": "Active"}
+
+
+# ── configuration ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _validate_immutable(manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
+    if previous is None or not previous.get("immutable"):
+        return []
+    why = "field is immutable when `immutable` is set"
+    changed = [name for name in ("data", "binaryData") if manifest.get(name) != previous.get(name)]
+    if not manifest.get("immutable"):
+        changed.insert(0, "immutable")
+    return [forbidden_field(name, why) for name in changed]
+
+
+def _default_config_map(config: Manifest) -> None:
+    for name in ("data", "binaryData"):
+        values = _object(config, name)
+        for value in values.values():
+            if not isinstance(value, str):
+                kind = "number" if isinstance(value, int | float) and not isinstance(value, bool) else "object"
+                raise bad_request(
+                    f'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal {kind} into '
+                    f"Go struct field ConfigMap.{name} of type string"
+                )
+        if not values:
+            config.pop(name, None)
+
+
+def _default_secret(secret: Manifest) -> None:
+    data = dict(_object(secret, "data"))
+    for key, text in _object(secret, "stringData").items():
+        if not isinstance(text, str):
+            raise bad_request("Secret.stringData: expected text")
+        data[key] = base64.b64encode(text.encode()).decode()
+    for value in data.values():
+        try:
+            base64.b64decode(value if isinstance(value, str) else "!", validate=True)
+        except ValueError as error:
+            raise bad_request(
+                'Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte 0'
+            ) from error
+    secret.pop("stringData", None)
+    secret.pop("data", None)
+    if data:
+        secret["data"] = data
+    secret.setdefault("type", "Opaque")
+
+
+# ── events and leases ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _default_event(event: Manifest) -> None:
+    if event["apiVersion"] == "v1":
+        times, source, reporter = ("firstTimestamp", "lastTimestamp"), "source", "reportingComponent"
+        event.setdefault("involvedObject", {})
+    else:
+        times, source = ("deprecatedFirstTimestamp", "deprecatedLastTimestamp"), "deprecatedSource"
+        reporter = "reportingController"
+        event.setdefault("regarding", {})
+    _object(event, "involvedObject")
+    _object(event, "regarding")
+    event.setdefault(source, {})
+    for name in (*times, "eventTime"):
+        event.setdefault(name, None)
+    event.setdefault(reporter, "")
+    event.setdefault("reportingInstance", "")
+
+
+def _validate_event(event: Manifest, previous: Manifest | None) -> list[FieldError]:
+    about = event.get("involvedObject") or event.get("regarding") or {}
+    namespace = about.get("namespace", "")
+    if namespace != event["metadata"]["namespace"] and (namespace or event["metadata"]["namespace"] != "default"):
+        return [invalid_value("involvedObject.namespace", namespace, "does not match event.namespace")]
+    return []
+
+
+def _validate_lease(lease: Manifest, previous: Manifest | None) -> list[FieldError]:
+    spec = _object(lease, "spec")
+    errors = []
+    for name, least, why in (
+        ("leaseDurationSeconds", 1, "must be greater than 0"),
+        ("leaseTransitions", 0, "must be greater than or equal to 0"),
+    ):
+        value = spec.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise bad_request(f"Lease.spec.{name}: expected an integer")
+        if value < least:
+            errors.append(invalid_value(f"spec.{name}", value, why))
+    return errors
+
+
+# ── workloads ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _template(manifest: Manifest) -> None:
+    spec = _object(manifest, "spec")
+    template = spec.get("template")
+    if not isinstance(template, dict):
+        return
+    pod_spec = template.get("spec")
+    if isinstance(pod_spec, dict):
+        pods.check_shape(pod_spec, manifest["kind"])
+        pods.default_pod_spec(pod_spec)
+    if not template.get("metadata"):
+        template["metadata"] = {}
+
+
+def _default_replicated(manifest: Manifest) -> None:
+    _template(manifest)
+    spec = manifest.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+
+
+def _default_deployment(deployment: Manifest) -> None:
+    _default_replicated(deployment)
+    spec = deployment["spec"]
+    rolling = {"maxUnavailable": "25%", "maxSurge": "25%"}
+    strategy = spec.setdefault("strategy", {})
+    strategy.setdefault("type", "RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        strategy["rollingUpdate"] = {**rolling, **(strategy.get("rollingUpdate") or {})}
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("progressDeadlineSeconds", 600)
+
+
+def _default_stateful_set(stateful_set: Manifest) -> None:
+    _default_replicated(stateful_set)
+    spec = stateful_set["spec"]
+    spec.setdefault("serviceName", "")
+    spec.setdefault("podManagementPolicy", "OrderedReady")
+    update = spec.setdefault("updateStrategy", {})
+    update.setdefault("type", "RollingUpdate")
+    if update["type"] == "RollingUpdate":
+        update["rollingUpdate"] = {"partition": 0, **(update.get("rollingUpdate") or {})}
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("persistentVolumeClaimRetentionPolicy", {"whenDeleted": "Retain", "whenScaled": "Retain"})
+
+
+def _initial_status(**status: object) -> partial[None]:
+    return partial(_set_status, status)
+
+
+def _set_status(status: Manifest, manifest: Manifest) -> None:
+    manifest["status"] = dict(status)
+
+
+def _default_role(role: Manifest) -> None:
+    role.setdefault("rules", None)
+
+
+def _default_role_binding(binding: Manifest) -> None:
+    for subject in binding.get("subjects") or ():
+        if isinstance(subject, dict) and subject.get("kind") in ("User", "Group"):
+            subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
+    reference = binding.get("roleRef")
+    if isinstance(reference, dict):
+        reference.setdefault("apiGroup", "rbac.authorization.k8s.io")
+
+
+def strategies() -> dict[str, Strategy]:
+    """Strategies by storage name; kinds that are not here are `PLAIN`. Made for one server: services count addresses."""
+    addresses = services.Addresses()
+    replicated = _initial_status(replicas=0)
+    return {
+        "namespaces": Strategy(
+            on_create=_admit_namespace,
+            names=dns_label,
+            generation=False,
+            returns_deleted=True,
+            fields={"status.phase": "status.phase"},
+        ),
+        "configmaps": Strategy(default=_default_config_map, validate=_validate_immutable, generation=False),
+        "secrets": Strategy(
+            default=_default_secret, validate=_validate_immutable, generation=False, fields={"type": "type"}
+        ),
+        "pods": Strategy(
+            default=pods.default_pod,
+            on_create=pods.admit_pod,
+            validate=pods.validate_pod,
+            graceful=True,
+            returns_deleted=True,
+            fields=pods.POD_FIELDS,
+        ),
+        "services": Strategy(
+            default=services.default_service,
+            on_create=partial(services.admit_service, addresses),
+            validate=services.validate_service,
+            names=dns_label,
+            generation=False,
+            returns_deleted=True,
+            fields={"spec.clusterIP": "spec.clusterIP", "spec.type": "spec.type"},
+        ),
+        "events": Strategy(
+            default=_default_event,
+            validate=_validate_event,
+            generation=False,
+            fields={field: field for field in _EVENT_FIELDS} | _REGARDING | {"source": "source.component"},
+        ),
+        "leases.coordination.k8s.io": Strategy(validate=_validate_lease, generation=False),
+        "nodes": Strategy(generation=False, fields={"spec.unschedulable": "spec.unschedulable"}, keeps_status=True),
+        "deployments.apps": Strategy(default=_default_deployment, on_create=_initial_status()),
+        "replicasets.apps": Strategy(
+            default=_default_replicated, on_create=replicated, fields={"status.replicas": "status.replicas"}
+        ),
+        "replicationcontrollers": Strategy(
+            default=_default_replicated, on_create=replicated, fields={"status.replicas": "status.replicas"}
+        ),
+        "statefulsets.apps": Strategy(
+            default=_default_stateful_set,
+            on_create=_initial_status(replicas=0, availableReplicas=0),
+        ),
+        "daemonsets.apps": Strategy(default=_template),
+        "jobs.batch": Strategy(default=_template, on_create=_initial_status()),
+        "cronjobs.batch": Strategy(on_create=_initial_status()),
+        "roles.rbac.authorization.k8s.io": Strategy(default=_default_role, generation=False, names=path_segment),
+        "clusterroles.rbac.authorization.k8s.io": Strategy(default=_default_role, generation=False, names=path_segment),
+        "rolebindings.rbac.authorization.k8s.io": Strategy(
+            default=_default_role_binding, generation=False, names=path_segment
+        ),
+        "clusterrolebindings.rbac.authorization.k8s.io": Strategy(
+            default=_default_role_binding, generation=False, names=path_segment
+        ),
+        "persistentvolumeclaims": Strategy(generation=False, on_create=_initial_status(phase="Pending")),
+        "persistentvolumes": Strategy(generation=False, on_create=_initial_status(phase="Pending")),
+        "poddisruptionbudgets.policy": Strategy(),
+        "networkpolicies.networking.k8s.io": Strategy(),
+        "ingresses.networking.k8s.io": Strategy(),
+        "endpointslices.discovery.k8s.io": Strategy(),
+        "horizontalpodautoscalers.autoscaling": PLAIN,
+    }

@@ -1,0 +1,286 @@
+"""CustomResourceDefinitions: the rules for them, the kinds that they add, and the strategy of those kinds' objects."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from kfcore.api.meta import Manifest
+from kfcore.api.resource import Resource
+from kfcore.apiserver.deletion import DeleteOptions
+from kfcore.apiserver.kinds import Column, ScalePaths, ServedKind, Subresource
+from kfcore.apiserver.names import dns_label_1035, dns_subdomain
+from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.schema import fill_defaults, prune
+from kfcore.apiserver.status import FieldError, bad_request, invalid_value, required, unsupported
+from kfcore.apiserver.storage import Stored
+from kfcore.apiserver.strategy import Strategy
+from kfcore.apiserver.validation import validate
+
+CRD_GROUP = "apiextensions.k8s.io"
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
+_UPDATE = ("get", "patch", "update")
+_SCOPES = ("Cluster", "Namespaced")
+
+
+class CustomKinds:
+    """Keeps the served kinds in step with the CRDs in storage."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._strategies: dict[tuple[str, str], Strategy] = {}
+        crds = objects.kinds.at(CRD_GROUP, "v1", "customresourcedefinitions")
+        assert crds is not None
+        self._crds = crds
+        objects.on_change.append(self._changed)
+
+    def install(self, manifest: Manifest) -> None:
+        """Create the CRD, or replace the one of its name."""
+        name = (manifest.get("metadata") or {}).get("name", "")
+        if self._objects.collection(self._crds).get("", name) is None:
+            self._objects.create(self._crds, "", {**manifest})
+        else:
+            self._objects.update(self._crds, "", name, lambda before: {**before, "spec": manifest.get("spec")})
+
+    def strategy(self, kind: ServedKind) -> Strategy:
+        return self._strategies[kind.resource.api_version, kind.resource.kind]
+
+    def _changed(self, kind: ServedKind, previous: Stored | None, current: Stored | None) -> None:
+        if kind.storage != self._crds.storage:
+            return
+        before = {k.resource: k for k in served_kinds(previous.manifest)} if previous else {}
+        after = {k.resource: k for k in served_kinds(current.manifest)} if current else {}
+        for resource, gone in before.items():
+            if resource not in after:
+                self._objects.kinds.remove(gone)
+        for served_kind in after.values():
+            self._strategies[served_kind.resource.api_version, served_kind.resource.kind] = custom_strategy(served_kind)
+            self._objects.kinds.add(served_kind)
+        if current is not None and "deletionTimestamp" in current.manifest["metadata"]:
+            self._clean_up(current)
+
+    def _clean_up(self, crd: Stored) -> None:
+        """A CRD on its way out takes its objects along, and goes when they are gone."""
+        if CLEANUP not in crd.manifest["metadata"].get("finalizers", ()):
+            return
+        kinds = served_kinds(crd.manifest)
+        if kinds:
+            collection = self._objects.collection(kinds[0])
+            for stored in list(collection.select()):
+                if collection.get(*stored.key) is not None:
+                    self._objects.delete(kinds[0], *stored.key, DeleteOptions())
+            if len(collection):
+                return
+
+        def release(manifest: Manifest) -> Manifest:
+            finalizers = manifest["metadata"].get("finalizers", [])
+            manifest["metadata"]["finalizers"] = [item for item in finalizers if item != CLEANUP]
+            return manifest
+
+        self._objects.update(self._crds, *crd.key, release)
+
+
+def served_kinds(crd: Manifest) -> list[ServedKind]:
+    """The kinds that a (valid) CRD adds, one for each served version, the preferred version first."""
+    spec = crd["spec"]
+    storage_version = next(version["name"] for version in spec["versions"] if version["storage"])
+    kinds = [_served_kind(spec, version, storage_version) for version in spec["versions"] if version["served"]]
+    return sorted(kinds, key=lambda kind: _priority(kind.resource.version))
+
+
+def _served_kind(spec: Manifest, version: Manifest, storage_version: str) -> ServedKind:
+    names, subresources = spec["names"], version.get("subresources") or {}
+    served_beside = []
+    scale = None
+    if (paths := subresources.get("scale")) is not None:
+        scale = ScalePaths(
+            paths.get("specReplicasPath", ""), paths.get("statusReplicasPath", ""), paths.get("labelSelectorPath", "")
+        )
+        served_beside.append(Subresource("scale", "Scale", "autoscaling", "v1", _UPDATE))
+    if "status" in subresources:
+        served_beside.append(Subresource("status", names["kind"], spec["group"], version["name"], _UPDATE))
+    resource = Resource(
+        spec["group"],
+        version["name"],
+        names["kind"],
+        names["plural"],
+        spec["scope"] == "Namespaced",
+        names.get("singular", ""),
+        tuple(names.get("shortNames") or ()),
+        frozenset(sub.name for sub in served_beside),
+    )
+    columns = tuple(
+        Column(
+            column["name"],
+            column["type"],
+            column["jsonPath"],
+            column.get("description", ""),
+            column.get("format", ""),
+            column.get("priority", 0),
+        )
+        for column in version.get("additionalPrinterColumns") or ()
+    )
+    return ServedKind(
+        resource,
+        categories=tuple(names.get("categories") or ()),
+        columns=columns,
+        subresources=tuple(served_beside),
+        scale=scale,
+        schema=(version.get("schema") or {}).get("openAPIV3Schema"),
+        custom=True,
+        storage_version=storage_version,
+    )
+
+
+def _priority(version: str) -> tuple[int, int, int, str]:
+    """Kubernetes' order of versions: v2, v1, v1beta2, v1alpha1, then the rest by name."""
+    match = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if match is None:
+        return (3, 0, 0, version)
+    stage = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return (stage, -int(match[1]), -int(match[3] or 0), version)
+
+
+def custom_strategy(kind: ServedKind) -> Strategy:
+    schema = kind.schema or {"x-kubernetes-preserve-unknown-fields": True}
+    return Strategy(
+        default=partial(_shape, schema),
+        validate=partial(_validate, schema),
+        unconditional_update=False,
+        keeps_status=not kind.status,
+    )
+
+
+def _shape(schema: Manifest, manifest: Manifest) -> None:
+    prune(manifest, schema, root=True)
+    fill_defaults(manifest, schema)
+
+
+def _validate(schema: Manifest, manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
+    return validate(manifest, schema)
+
+
+# ── the CRDs themselves ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def default_crd(crd: Manifest) -> None:
+    spec = crd.get("spec")
+    if not isinstance(spec, dict):
+        raise bad_request("CustomResourceDefinition.spec: expected an object")
+    names = spec.setdefault("names", {})
+    versions = spec.get("versions")
+    if not isinstance(names, dict) or not isinstance(versions, list) or not all(isinstance(v, dict) for v in versions):
+        raise bad_request(
+            'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition: json: cannot '
+            "unmarshal spec"
+        )
+    kind = names.get("kind")
+    if isinstance(kind, str) and kind:
+        names.setdefault("singular", kind.lower())
+        names.setdefault("listKind", f"{kind}List")
+    spec.setdefault("conversion", {"strategy": "None"})
+    for version in versions:
+        version.setdefault("served", False)
+        version.setdefault("storage", False)
+
+
+def admit_crd(objects: Objects, crd: Manifest) -> None:
+    metadata, spec = crd["metadata"], crd["spec"]
+    metadata["finalizers"] = [*metadata.get("finalizers", []), CLEANUP]
+    names = spec["names"]
+    now = objects.now()
+    crd["status"] = {
+        "conditions": [
+            {
+                "type": "NamesAccepted",
+                "status": "True",
+                "lastTransitionTime": now,
+                "reason": "NoConflicts",
+                "message": "no conflicts found",
+            },
+            {
+                "type": "Established",
+                "status": "True",
+                "lastTransitionTime": now,
+                "reason": "InitialNamesAccepted",
+                "message": "the initial names have been accepted",
+            },
+        ],
+        "acceptedNames": dict(names),
+        "storedVersions": [version.get("name") for version in spec["versions"] if version["storage"]],
+    }
+
+
+def validate_crd(crd: Manifest, previous: Manifest | None) -> list[FieldError]:
+    spec = crd["spec"]
+    names: dict[str, Any] = spec["names"]
+    group, plural = spec.get("group"), names.get("plural")
+    errors: list[FieldError] = []
+    if crd["metadata"].get("name") != f"{plural}.{group}":
+        errors.append(
+            invalid_value("metadata.name", crd["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group')
+        )
+    if not isinstance(group, str) or not group:
+        errors.append(required("spec.group"))
+    elif "." not in group:
+        errors.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
+    elif why := dns_subdomain(group):
+        errors.append(invalid_value("spec.group", group, why))
+    if spec.get("scope") not in _SCOPES:
+        errors.append(unsupported("spec.scope", spec.get("scope") or "", _SCOPES))
+    for field in ("plural", "singular", "kind", "listKind"):
+        name = names.get(field)
+        if not isinstance(name, str) or not name:
+            errors.append(required(f"spec.names.{field}"))
+        elif why := dns_label_1035(name.lower()):
+            errors.append(invalid_value(f"spec.names.{field}", name, why))
+    errors += _validate_versions(spec["versions"])
+    if previous is not None:
+        for path in ("group", "scope", "names.kind", "names.plural"):
+            *parents, last = path.split(".")
+            before, after = previous["spec"], spec
+            for parent in parents:
+                before, after = before[parent], after[parent]
+            if before.get(last) != after.get(last):
+                errors.append(invalid_value(f"spec.{path}", after.get(last), "field is immutable"))
+    return errors
+
+
+def _validate_versions(versions: list[Manifest]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for index, version in enumerate(versions):
+        place = f"spec.versions[{index}]"
+        name = version.get("name")
+        if not isinstance(name, str) or not name:
+            errors.append(required(f"{place}.name"))
+        elif why := dns_label_1035(name):
+            errors.append(invalid_value(f"{place}.name", name, why))
+        schema = version.get("schema") or {}
+        if not isinstance(schema, dict) or not isinstance(schema.get("openAPIV3Schema"), dict):
+            errors.append(required(f"{place}.schema.openAPIV3Schema", "schemas are required"))
+        elif schema["openAPIV3Schema"].get("type") != "object":
+            value = schema["openAPIV3Schema"].get("type", "")
+            why = "must be object at the root" if value else "must not be empty at the root"
+            errors.append(
+                FieldError("FieldValueRequired", f"{place}.schema.openAPIV3Schema.type", f"Required value: {why}")
+            )
+        for number, column in enumerate(version.get("additionalPrinterColumns") or ()):
+            errors += [
+                required(f"{place}.additionalPrinterColumns[{number}].{field}")
+                for field in ("name", "type", "jsonPath")
+                if not isinstance(column, dict) or not column.get(field)
+            ]
+    if sum(bool(version["storage"]) for version in versions) != 1:
+        errors.append(
+            FieldError(
+                "FieldValueInvalid",
+                "spec.versions",
+                "Invalid value: must have exactly one version marked as storage version",
+            )
+        )
+    return errors
+
+
+def crd_strategy(objects: Objects) -> Strategy:
+    return Strategy(default=default_crd, on_create=partial(admit_crd, objects), validate=validate_crd)

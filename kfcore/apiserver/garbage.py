@@ -1,0 +1,187 @@
+"""Garbage collection by owner references, and the emptying of deleted namespaces.
+
+It runs inside the call that makes it necessary, so that a test sees its outcome at once. Only objects whose owner never
+existed wait for a timer, as they do in a cluster until the collector has looked the owner up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from kfcore.api.codec import decode_json
+from kfcore.api.meta import Manifest
+from kfcore.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions
+from kfcore.apiserver.kinds import ServedKind
+from kfcore.apiserver.storage import Collection, Stored, owner_uids
+from kfcore.clock import Timer
+
+if TYPE_CHECKING:
+    from kfcore.apiserver.objects import Objects
+
+ABSENT_OWNER_SECONDS = 2.0
+
+
+class GarbageCollector:
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._timers: dict[str, Timer] = {}
+
+    # ── what Objects reports ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def created(self, stored: Stored) -> None:
+        self._look_up_owners(stored)
+
+    def updated(self, previous: Stored, stored: Stored) -> None:
+        metadata = stored.manifest["metadata"]
+        if owner_uids(previous.manifest) != owner_uids(stored.manifest):
+            self._look_up_owners(stored)
+            self._check_waiting_owners(owner_uids(previous.manifest))
+        if "deletionTimestamp" in metadata and FOREGROUND in metadata.get("finalizers", ()):
+            self._check_waiting_owners((stored.uid,))
+
+    def deletion_began(self, stored: Stored) -> None:
+        """An object is deleting and still there: see to its dependents as its finalizers say."""
+        finalizers = stored.manifest["metadata"].get("finalizers", ())
+        if ORPHAN in finalizers:
+            self._orphan_dependents(stored)
+            self._release(stored.uid, ORPHAN)
+        elif FOREGROUND in finalizers:
+            for collection, dependent in self._objects.storage.dependents(stored.uid):
+                self._collect(collection, dependent, foreground=True)
+            self._check_waiting_owners((stored.uid,))
+        if stored.manifest["kind"] == "Namespace":
+            self._empty_namespace(stored.manifest["metadata"]["name"])
+
+    def removed(self, kind: ServedKind, stored: Stored) -> None:
+        """An object is gone: its dependents follow, and who waited for it may go on."""
+        for collection, dependent in self._objects.storage.dependents(stored.uid):
+            self._collect(collection, dependent)
+        self._check_waiting_owners(owner_uids(stored.manifest))
+        if namespace := stored.manifest["metadata"].get("namespace"):
+            self._finish_namespace(namespace)
+
+    def close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    # ── dependents ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _collect(self, collection: Collection, dependent: Stored, *, foreground: bool = False) -> None:
+        """Delete an object when no owner keeps it; else drop its references to owners that are gone."""
+        storage = self._objects.storage
+        current = collection.get(*dependent.key)
+        if current is None or current.uid != dependent.uid:
+            return
+        keeping, gone = [], []
+        for reference in current.manifest["metadata"].get("ownerReferences", ()):
+            owner = storage.find(reference["uid"])
+            if owner is None:
+                gone.append(reference)
+            elif not (foreground and _waits_for_dependents(owner[1].manifest)):
+                keeping.append(reference)
+        if keeping:
+            if gone:
+                self._rewrite(current, ownerReferences=keeping)
+            return
+        if "deletionTimestamp" in current.manifest["metadata"]:
+            return
+        kind = self._kind(current)
+        if kind is not None:
+            namespace, name = current.key
+            policy = "Foreground" if foreground and storage.dependents(current.uid) else ""
+            self._objects.delete(kind, namespace, name, DeleteOptions(propagation=policy))
+
+    def _orphan_dependents(self, owner: Stored) -> None:
+        for _, dependent in self._objects.storage.dependents(owner.uid):
+            references = [
+                reference
+                for reference in dependent.manifest["metadata"]["ownerReferences"]
+                if reference["uid"] != owner.uid
+            ]
+            self._rewrite(dependent, ownerReferences=references)
+
+    def _check_waiting_owners(self, uids: tuple[str, ...]) -> None:
+        """Let owners go that were deleted in the foreground and have no blocking dependents left."""
+        storage = self._objects.storage
+        for uid in uids:
+            found = storage.find(uid)
+            if found is None or not _waits_for_dependents(found[1].manifest):
+                continue
+            if not any(_blocks(dependent.manifest, uid) for _, dependent in storage.dependents(uid)):
+                self._release(uid, FOREGROUND)
+
+    def _release(self, uid: str, finalizer: str) -> None:
+        found = self._objects.storage.find(uid)
+        if found is not None:
+            finalizers = found[1].manifest["metadata"].get("finalizers", ())
+            self._rewrite(found[1], finalizers=[item for item in finalizers if item != finalizer])
+
+    def _rewrite(self, stored: Stored, **metadata: list[Manifest] | list[str]) -> None:
+        kind = self._kind(stored)
+        if kind is None:
+            return
+
+        def change(manifest: Manifest) -> Manifest:
+            manifest["metadata"].update(metadata)
+            return manifest
+
+        self._objects.update(kind, *stored.key, change)
+
+    def _kind(self, stored: Stored) -> ServedKind | None:
+        return self._objects.kinds.of(stored.manifest["apiVersion"], stored.manifest["kind"])
+
+    # ── owners that never were ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _look_up_owners(self, stored: Stored) -> None:
+        storage = self._objects.storage
+        uids = owner_uids(stored.manifest)
+        if not uids or all(storage.find(uid) for uid in uids) or stored.uid in self._timers:
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return  # objects put in before anything runs, in whatever order
+
+        def look_again() -> None:
+            self._timers.pop(stored.uid, None)
+            if (found := storage.find(stored.uid)) is not None:
+                self._collect(*found)
+
+        self._timers[stored.uid] = self._objects.clock.call_later(ABSENT_OWNER_SECONDS, look_again)
+
+    # ── namespaces ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _empty_namespace(self, namespace: str) -> None:
+        for collection in list(self._objects.storage.collections.values()):
+            for stored in collection.select(namespace):
+                kind = self._kind(stored)
+                if kind is not None and collection.get(*stored.key) is not None:
+                    self._objects.delete(kind, *stored.key, DeleteOptions())
+        self._finish_namespace(namespace)
+
+    def _finish_namespace(self, namespace: str) -> None:
+        storage = self._objects.storage
+        found = storage.collection("namespaces").get("", namespace)
+        if found is None or "deletionTimestamp" not in found.manifest["metadata"]:
+            return
+        if any(next(collection.select(namespace), None) for collection in storage.collections.values()):
+            return
+        manifest: Manifest = decode_json(found.data)
+        manifest.get("spec", {}).pop("finalizers", None)
+        kind = self._kind(found)
+        if kind is not None and not manifest["metadata"].get("finalizers"):
+            self._objects.remove(kind, found, manifest)
+
+
+def _waits_for_dependents(manifest: Manifest) -> bool:
+    metadata = manifest["metadata"]
+    return "deletionTimestamp" in metadata and FOREGROUND in metadata.get("finalizers", ())
+
+
+def _blocks(manifest: Manifest, uid: str) -> bool:
+    return any(
+        reference["uid"] == uid and reference.get("blockOwnerDeletion")
+        for reference in manifest["metadata"].get("ownerReferences", ())
+    )

@@ -1,0 +1,300 @@
+"""Every change to an object, whatever it came through: namespace and name checks, defaults, rules, optimistic
+concurrency, generation, graceful deletion. `verbs.py` calls it with decoded bodies; `garbage.py` follows what it removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from kfcore.api.meta import Manifest
+from kfcore.apiserver import metadata as meta
+from kfcore.apiserver.conversion import from_storage, to_storage
+from kfcore.apiserver.deletion import DeleteOptions, begin_deletion, check_preconditions
+from kfcore.apiserver.garbage import GarbageCollector
+from kfcore.apiserver.kinds import Kinds, ServedKind
+from kfcore.apiserver.status import (
+    already_exists,
+    bad_request,
+    conflict,
+    forbidden,
+    invalid,
+    invalid_value,
+    not_found,
+)
+from kfcore.apiserver.storage import Collection, Storage, Stored
+from kfcore.apiserver.strategy import Strategy
+from kfcore.client.errors import Cause
+from kfcore.clock import Clock
+
+Change = Callable[[Manifest], Manifest]
+"""From the object as the request's version serves it (a copy that may be changed) to what the client wants."""
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_GENERATED = 5
+_NAME_LIMIT = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What became of a delete: the object as of then, and whether it is gone."""
+
+    stored: Stored
+    gone: bool
+
+
+class Objects:
+    """All writes. Reads go to `storage` directly."""
+
+    def __init__(
+        self,
+        kinds: Kinds,
+        storage: Storage,
+        strategies: Callable[[ServedKind], Strategy],
+        clock: Clock,
+        seed: int | None,
+    ) -> None:
+        self.kinds = kinds
+        self.storage = storage
+        self.clock = clock
+        self._strategies = strategies
+        self._random = Random(seed)
+        self.garbage = GarbageCollector(self)
+        self.on_change: list[Callable[[ServedKind, Stored | None, Stored | None], None]] = []
+
+    # ── names and times ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def now(self) -> str:
+        return meta.timestamp(self.clock.now())
+
+    def new_uid(self) -> str:
+        text = f"{self._random.getrandbits(128):032x}"
+        variant = "89ab"[int(text[16], 16) & 3]
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+    def _generated_name(self, prefix: str) -> str:
+        suffix = "".join(self._random.choices(_ALPHABET, k=_GENERATED))
+        return prefix[: _NAME_LIMIT - _GENERATED] + suffix
+
+    def collection(self, kind: ServedKind) -> Collection:
+        return self.storage.collection(kind.storage)
+
+    def strategy(self, kind: ServedKind) -> Strategy:
+        return self._strategies(kind)
+
+    def read(self, kind: ServedKind, namespace: str, name: str) -> Stored:
+        stored = self.collection(kind).get(namespace, name)
+        if stored is None:
+            raise not_found(kind.resource, name)
+        return stored
+
+    # ── create ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def create(
+        self, kind: ServedKind, namespace: str, manifest: Manifest, *, dry_run: bool = False, uid: str | None = None
+    ) -> Stored:
+        """Store a new object. `manifest` is taken over and changed; `uid` is given only where objects come from elsewhere."""
+        resource, strategy = kind.resource, self.strategy(kind)
+        metadata = meta.clean(manifest, f'{resource.kind} in version "{resource.version}"')
+        self._check_namespace(kind, namespace, metadata)
+        if metadata.get("resourceVersion"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = self._generated_name(metadata["generateName"])
+        for field in ("uid", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+            metadata.pop(field, None)
+        if resource.namespaced:
+            metadata["namespace"] = namespace
+            self._check_may_create_in(kind, namespace, metadata.get("name", ""))
+        if strategy.generation:
+            metadata["generation"] = 1
+        metadata["uid"] = uid or self.new_uid()
+        metadata["creationTimestamp"] = self.now()
+        manifest = self._arrange(kind, metadata, manifest)
+        if kind.status and not strategy.keeps_status:
+            manifest.pop("status", None)
+        strategy.default(manifest)
+        strategy.on_create(manifest)
+        errors = meta.validate(manifest["metadata"], strategy.names) + strategy.validate(manifest, None)
+        if errors:
+            raise invalid(resource, metadata.get("name", ""), errors)
+        collection = self.collection(kind)
+        if collection.get(metadata.get("namespace", ""), metadata["name"]) is not None:
+            raise already_exists(resource, metadata["name"])
+        manifest = to_storage(kind, manifest)
+        manifest["metadata"] = meta.ordered(manifest["metadata"])
+        if dry_run:
+            return Stored(manifest, b"", 0)
+        stored = self.storage.write(collection, manifest, None)
+        self._changed(kind, None, stored)
+        self.garbage.created(stored)
+        return stored
+
+    def _check_namespace(self, kind: ServedKind, namespace: str, metadata: Manifest) -> None:
+        given = metadata.get("namespace", "")
+        if not kind.resource.namespaced:
+            if given:
+                raise bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+            return
+        if given and given != namespace:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+
+    def _check_may_create_in(self, kind: ServedKind, namespace: str, name: str) -> None:
+        namespaces = self.kinds.at("", "v1", "namespaces")
+        assert namespaces is not None
+        found = self.storage.collection(namespaces.storage).get("", namespace)
+        if found is None:
+            raise not_found(namespaces.resource, namespace)
+        if "deletionTimestamp" in found.manifest["metadata"]:
+            cause = Cause("NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace")
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            raise forbidden(kind.resource, name, why, cause)
+
+    def _arrange(self, kind: ServedKind, metadata: Manifest, manifest: Mapping[str, Any]) -> Manifest:
+        resource = kind.resource
+        rest = {key: value for key, value in manifest.items() if key not in ("kind", "apiVersion", "metadata")}
+        return {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata, **rest}
+
+    # ── update ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def update(
+        self,
+        kind: ServedKind,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+        replaces: bool = False,
+    ) -> Stored:
+        """Store what `change` makes of an object; unchanged objects keep their version. `replaces`: a PUT."""
+        resource, strategy = kind.resource, self.strategy(kind)
+        collection = self.collection(kind)
+        previous = self.read(kind, namespace, name)
+        before = from_storage(kind, previous)
+        wanted = change(from_storage(kind, previous))
+        metadata = meta.clean(wanted, f'{resource.kind} in version "{resource.version}"')
+        self._check_identity(kind, namespace, name, metadata, previous, replaces=replaces)
+        manifest = self._arrange(kind, metadata, wanted)
+        errors = meta.carry_over(metadata, previous)
+        metadata["resourceVersion"] = before["metadata"]["resourceVersion"]
+        if subresource == "status" and kind.custom:
+            managed = metadata.get("managedFields")
+            manifest = {**before, "metadata": dict(before["metadata"])}
+            if managed is not None:
+                manifest["metadata"]["managedFields"] = managed
+            if "status" in wanted:
+                manifest["status"] = wanted["status"]
+            else:
+                manifest.pop("status", None)
+        elif subresource == "status":
+            kept = {key: value for key, value in before.items() if key not in ("metadata", "status")}
+            metadata["ownerReferences"] = before["metadata"].get("ownerReferences", [])
+            if not metadata["ownerReferences"]:
+                del metadata["ownerReferences"]
+            manifest = {"kind": "", "apiVersion": "", "metadata": metadata, **kept}
+            if "status" in wanted:
+                manifest["status"] = wanted["status"]
+        elif subresource != "binding" and kind.status and not strategy.keeps_status:
+            if "status" in before:
+                manifest["status"] = before["status"]
+            else:
+                manifest.pop("status", None)
+        strategy.default(manifest)
+        if strategy.generation and subresource != "binding" and _spec_of(manifest) != _spec_of(before):
+            manifest["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
+        errors += meta.validate(manifest["metadata"], strategy.names)
+        if subresource != "binding":
+            errors += strategy.validate(manifest, before)
+        if errors:
+            raise invalid(resource, name, errors)
+        manifest = to_storage(kind, manifest)
+        if manifest == previous.manifest:
+            return previous
+        manifest["metadata"] = meta.ordered(manifest["metadata"])
+        if dry_run:
+            return Stored(manifest, b"", previous.version)
+        if self._last_hold_released(manifest):
+            return self.remove(kind, previous, manifest)
+        stored = self.storage.write(collection, manifest, previous)
+        self._changed(kind, previous, stored)
+        self.garbage.updated(previous, stored)
+        return stored
+
+    def _check_identity(
+        self, kind: ServedKind, namespace: str, name: str, metadata: Manifest, previous: Stored, *, replaces: bool
+    ) -> None:
+        resource = kind.resource
+        if metadata.get("name") != name:
+            given = metadata.get("name")
+            if given or not replaces:
+                raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+            raise bad_request(f"the name of the object ({given or ''}) does not match the name on the URL ({name})")
+        self._check_namespace(kind, namespace, metadata)
+        if resource.namespaced:
+            metadata["namespace"] = namespace
+        version = metadata.get("resourceVersion")
+        if replaces and (uid := metadata.get("uid")) not in (None, previous.uid):
+            place = "/".join(filter(None, ("/registry", resource.qualified_plural, namespace, name)))
+            raise conflict(
+                resource,
+                name,
+                f"StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, AdditionalErrorMsg: "
+                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {previous.uid}",
+            )
+        if not version or version == "0":
+            if not self.strategy(kind).unconditional_update:
+                error = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+                raise invalid(resource, name, [error], by_plural=True)
+        elif version != str(previous.version):
+            raise conflict(resource, name)
+
+    # ── delete ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def delete(
+        self, kind: ServedKind, namespace: str, name: str, options: DeleteOptions, *, dry_run: bool = False
+    ) -> Deletion:
+        """Delete an object, or begin to: finalizers, dependents and grace periods may keep it for now."""
+        previous = self.read(kind, namespace, name)
+        check_preconditions(kind.resource, previous, options)
+        pending = begin_deletion(self.strategy(kind), previous, options, self.clock.now())
+        if pending is None:
+            return Deletion(previous, gone=False)
+        if dry_run:
+            return Deletion(replace(previous, manifest=pending), gone=False)
+        if self._last_hold_released(pending):
+            return Deletion(self.remove(kind, previous, pending), gone=True)
+        stored = self.storage.write(self.collection(kind), pending, previous)
+        self._changed(kind, previous, stored)
+        self.garbage.deletion_began(stored)
+        return Deletion(stored, gone=False)
+
+    def remove(self, kind: ServedKind, previous: Stored, last: Manifest | None = None) -> Stored:
+        """Take an object out of storage, and collect what that leaves behind."""
+        stored = self.storage.remove(self.collection(kind), previous, last)
+        self._changed(kind, previous, None)
+        self.garbage.removed(kind, stored)
+        return stored
+
+    @staticmethod
+    def _last_hold_released(manifest: Manifest) -> bool:
+        metadata = manifest["metadata"]
+        if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
+            return False
+        if manifest["kind"] == "Namespace" and manifest.get("spec", {}).get("finalizers"):
+            return False
+        return not metadata.get("deletionGracePeriodSeconds")
+
+    def _changed(self, kind: ServedKind, previous: Stored | None, current: Stored | None) -> None:
+        for notify in self.on_change:
+            notify(kind, previous, current)
+
+
+def _spec_of(manifest: Manifest) -> Manifest:
+    """What counts for the generation: everything but metadata and status."""
+    return {key: value for key, value in manifest.items() if key not in ("kind", "apiVersion", "metadata", "status")}

@@ -1,0 +1,147 @@
+"""JSON merge patch (RFC 7386) and JSON patch (RFC 6902): a document and a patch body become the patched document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfcore.api.codec import decode_json, encode_json
+from kfcore.apiserver.status import bad_request
+from kfcore.client.errors import Invalid, RequestEntityTooLarge, StatusDetails
+
+OPERATIONS_LIMIT = 10_000
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """`patch` applied to `target`, which may be changed in place; null removes."""
+    if not isinstance(patch, dict):
+        return patch
+    if not isinstance(target, dict):
+        target = {}
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict):
+            target[key] = merge_patch(target.get(key), value)
+        else:
+            target[key] = value
+    return target
+
+
+class PatchFailed(Exception):
+    """An operation does not fit the document."""
+
+
+def json_patch(document: Any, operations: Any) -> Any:
+    """`operations` applied to `document`, which may be changed in place.
+
+    Raises BadRequest for a malformed patch, and Invalid for one that does not fit.
+    """
+    if not isinstance(operations, list) or not all(isinstance(item, dict) for item in operations):
+        raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    if len(operations) > OPERATIONS_LIMIT:
+        raise RequestEntityTooLarge(
+            f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"
+        )
+    try:
+        for operation in operations:
+            document = _apply(document, operation)
+    except PatchFailed as error:
+        raise Invalid(
+            "the server rejected our request due to an error in our request", details=StatusDetails()
+        ) from error
+    return document
+
+
+def _apply(document: Any, operation: dict[str, Any]) -> Any:
+    path = _pointer(operation.get("path"))
+    match operation.get("op"):
+        case "add":
+            return _add(document, path, _value(operation))
+        case "remove":
+            return _remove(document, path)
+        case "replace":
+            _find(document, path)
+            if not path:
+                return _value(operation)
+            parent = _find(document, path[:-1])
+            parent[_index(parent, path[-1])] = _value(operation)
+            return document
+        case "move":
+            source = _pointer(operation.get("from"))
+            value = _find(document, source)
+            return _add(_remove(document, source), path, value)
+        case "copy":
+            value = decode_json(encode_json(_find(document, _pointer(operation.get("from")))))
+            return _add(document, path, value)
+        case "test":
+            if _find_or_none(document, path) != operation.get("value"):
+                raise PatchFailed("test failed")
+            return document
+        case _:
+            raise PatchFailed("unknown operation")
+
+
+def _pointer(pointer: Any) -> list[str]:
+    if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
+        raise PatchFailed("not a JSON pointer")
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+
+
+def _value(operation: dict[str, Any]) -> Any:
+    if "value" not in operation:
+        raise PatchFailed("no value")
+    return operation["value"]
+
+
+def _index(parent: Any, part: str) -> Any:
+    if isinstance(parent, dict):
+        return part
+    if not isinstance(parent, list) or not part.lstrip("-").isdigit():
+        raise PatchFailed("no such place")
+    index = int(part)
+    if not -len(parent) <= index < len(parent):
+        raise PatchFailed("index out of range")
+    return index
+
+
+def _find(document: Any, path: list[str]) -> Any:
+    for part in path:
+        index = _index(document, part)
+        if isinstance(document, dict) and index not in document:
+            raise PatchFailed("no such key")
+        document = document[index]
+    return document
+
+
+def _find_or_none(document: Any, path: list[str]) -> Any:
+    try:
+        return _find(document, path)
+    except PatchFailed:
+        return None
+
+
+def _add(document: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    parent, last = _find(document, path[:-1]), path[-1]
+    if isinstance(parent, list):
+        if last == "-":
+            parent.append(value)
+        elif last.isdigit() and int(last) <= len(parent):
+            parent.insert(int(last), value)
+        else:
+            raise PatchFailed("index out of range")
+    elif isinstance(parent, dict):
+        parent[last] = value
+    else:
+        raise PatchFailed("no such place")
+    return document
+
+
+def _remove(document: Any, path: list[str]) -> Any:
+    _find(document, path)
+    if not path:
+        raise PatchFailed("the document itself cannot be removed")
+    parent = _find(document, path[:-1])
+    del parent[_index(parent, path[-1])]
+    return document

@@ -1,0 +1,258 @@
+"""Get, list and watch: from storage to response bodies, through selectors, paging and the form that `Accept` asks for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from itertools import islice
+
+import msgspec
+
+from kfcore.api.codec import decode_json, encode_json
+from kfcore.api.meta import Manifest
+from kfcore.api.resource import Resource
+from kfcore.apiserver.conversion import served, served_bytes
+from kfcore.apiserver.kinds import ServedKind
+from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.representation import Representation
+from kfcore.apiserver.request import Response
+from kfcore.apiserver.routes import Route
+from kfcore.apiserver.status import JSON, bad_request, expired, forbidden_field, invalid
+from kfcore.apiserver.storage import Stored, TooOld
+from kfcore.apiserver.strategy import value_at
+from kfcore.apiserver.watch import Renders, Selects, WatchStream
+from kfcore.client.errors import Cause, ServerTimeout, StatusDetails
+from kfcore.client.selectors import FieldSelector, LabelSelector, SelectorError
+
+_LIST_OPTIONS = Resource("meta.k8s.io", "v1", "ListOptions", "listoptions")
+_TOKEN = "kfcore/v1"
+_INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+
+
+def everything(stored: Stored) -> bool:
+    return True
+
+
+def selection(kind: ServedKind, fields: Mapping[str, str], query: Mapping[str, str]) -> Selects:
+    """The test that a request's label and field selectors make. Raises BadRequest for what is not a selector.
+
+    `fields` are the kind's selectable fields besides the metadata's.
+    """
+    try:
+        labels = LabelSelector.parse(query.get("labelSelector", ""))
+        terms = FieldSelector.parse(query.get("fieldSelector", ""))
+    except SelectorError as error:
+        raise bad_request(str(error)) from error
+    for path in terms.paths:
+        if path not in ("metadata.name", "metadata.namespace") and path not in fields:
+            if fields or kind.custom:
+                raise bad_request(f"field label not supported: {path}")
+            raise bad_request(f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+    if not labels and not terms:
+        return everything
+
+    def selects(stored: Stored) -> bool:
+        manifest = stored.manifest
+        if not labels.matches(manifest["metadata"].get("labels", {})):
+            return False
+        return not terms or terms.matches(lambda path: value_at(manifest, fields.get(path, path)))
+
+    return selects
+
+
+def within(route: Route, selects: Selects) -> Selects:
+    """`selects`, of the objects in the route's namespace (and of its name) only."""
+    namespace, name = route.namespace, route.name
+    if not namespace and not name:
+        return selects
+
+    def selects_here(stored: Stored) -> bool:
+        key = stored.key
+        return (not namespace or key[0] == namespace) and (not name or key[1] == name) and selects(stored)
+
+    return selects_here
+
+
+class Reading:
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._storage = objects.storage
+        self.watches: set[WatchStream] = set()
+
+    def selection(self, kind: ServedKind, query: Mapping[str, str]) -> Selects:
+        return selection(kind, self._objects.strategy(kind).fields, query)
+
+    def get(self, route: Route, view: Representation) -> Response:
+        stored = self._objects.read(route.kind, route.namespace, route.name)
+        if view.plain:
+            return Response(200, dict(JSON), served_bytes(route.kind, stored))
+        return Response(200, dict(JSON), view.one(route.kind, served(route.kind, stored)))
+
+    # ── list ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list(self, route: Route, query: Mapping[str, str], view: Representation) -> Response:
+        kind = route.kind
+        selects = self.selection(kind, query)
+        limit = _whole_number(query, "limit")
+        collection = self._objects.collection(kind)
+        version, start = self._storage.version, ""
+        if token := query.get("continue"):
+            version, start = _read_token(token)
+            candidates = self._as_of(kind, version, route.namespace)
+        elif exact := self._exact_version(query):
+            version = exact
+            candidates = self._as_of(kind, version, route.namespace)
+        else:
+            candidates = list(collection.select(route.namespace))
+        matching = (stored for stored in candidates if selects(stored))
+        if start:
+            matching = (stored for stored in matching if "/".join(stored.key) > start)
+        if not limit:
+            found, more = list(matching), False
+        else:
+            found = list(islice(matching, limit + 1))
+            more, found = len(found) > limit, found[:limit]
+        metadata: Manifest = {"resourceVersion": str(version)}
+        if more:
+            metadata["continue"] = _token(version, "/".join(found[-1].key))
+            if selects is everything:
+                metadata["remainingItemCount"] = self._remaining(candidates, start, len(found))
+        if not view.plain:
+            manifests = [served(kind, stored) for stored in found]
+            return Response(200, dict(JSON), view.many(kind, manifests, metadata))
+        return Response(200, dict(JSON), list_body(kind, found, metadata))
+
+    @staticmethod
+    def _remaining(candidates: list[Stored], start: str, shown: int) -> int:
+        return sum("/".join(stored.key) > start for stored in candidates) - shown
+
+    def _as_of(self, kind: ServedKind, version: int, namespace: str) -> list[Stored]:
+        try:
+            return self._objects.collection(kind).as_of(version, namespace)
+        except TooOld as error:
+            raise expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new "
+                "list without the continue parameter."
+            ) from error
+
+    def _exact_version(self, query: Mapping[str, str]) -> int:
+        match = query.get("resourceVersionMatch")
+        text = query.get("resourceVersion", "")
+        if match and not text:
+            why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            raise invalid(_LIST_OPTIONS, "", [forbidden_field("resourceVersionMatch", why)])
+        version = parse_version(text)
+        self._check_reached(version)
+        return version if match == "Exact" else 0
+
+    def _check_reached(self, version: int) -> None:
+        if version > self._storage.version:
+            raise ServerTimeout(
+                f"Timeout: Too large resource version: {version}, current: {self._storage.version}",
+                details=StatusDetails(
+                    causes=[Cause("ResourceVersionTooLarge", "Too large resource version")], retry_after_seconds=1
+                ),
+            )
+
+    # ── watch ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def watch(self, route: Route, query: Mapping[str, str], view: Representation) -> Response:
+        kind = route.kind
+        namespace = route.namespace
+        selects = within(route, self.selection(kind, query))
+        streams_list = query.get("sendInitialEvents", "") in ("true", "1")
+        if streams_list and query.get("resourceVersionMatch") != "NotOlderThan":
+            why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            raise invalid(_LIST_OPTIONS, "", [forbidden_field("sendInitialEvents", why)])
+        version = parse_version(query.get("resourceVersion", ""))
+        timeout = _whole_number(query, "timeoutSeconds")
+        collection = self._objects.collection(kind)
+        render = _renderer(kind, view)
+        initial: list[bytes] = []
+        missed = []
+        if version and not streams_list:
+            try:
+                missed = collection.since(version)
+            except TooOld:
+                status = {
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                    "message": f"too old resource version: {version} ({collection.oldest})",
+                    "reason": "Expired", "code": 410,
+                }  # fmt: skip
+                return Response(200, dict(JSON), encode_json({"type": "ERROR", "object": status}) + b"\n")
+        else:
+            initial = [render("ADDED", stored) for stored in collection.select(namespace) if selects(stored)]
+        if streams_list and query.get("allowWatchBookmarks", "") in ("true", "1"):
+            initial.append(self._bookmark(kind, render, _INITIAL_EVENTS_END))
+        stream = WatchStream(collection, selects, render, initial=initial, missed=missed, on_close=self.watches.discard)
+        self.watches.add(stream)
+        if timeout:
+            stream.end_after(self._objects.clock, timeout)
+        if query.get("allowWatchBookmarks", "") in ("true", "1"):
+            stream.bookmark_every(self._objects.clock, lambda: self._bookmark(kind, render))
+        return Response(200, dict(JSON), stream)
+
+    def _bookmark(self, kind: ServedKind, render: Renders, annotations: Manifest | None = None) -> bytes:
+        metadata: Manifest = {"resourceVersion": str(self._storage.version)}
+        if annotations:
+            metadata["annotations"] = annotations
+        resource = kind.resource
+        manifest = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        return render("BOOKMARK", Stored(manifest, encode_json(manifest), self._storage.version))
+
+
+def list_body(kind: ServedKind, found: list[Stored], metadata: Manifest) -> bytes:
+    """A list response, joined from the objects' own JSON. Items of built-in kinds do not repeat their kind."""
+    resource = kind.resource
+    items = [served_bytes(kind, stored) for stored in found]
+    if kind.custom:
+        head = {"apiVersion": resource.api_version, "kind": resource.list_kind}
+        metadata = {"continue": "", **metadata}
+    else:
+        head = {"kind": resource.list_kind, "apiVersion": resource.api_version}
+        prefix = encode_json({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
+        length = len(prefix)
+        items = [b"{" + item[length:] if item.startswith(prefix) else item for item in items]
+    return encode_json({**head, "metadata": metadata})[:-1] + b',"items":[' + b",".join(items) + b"]}"
+
+
+def _renderer(kind: ServedKind, view: Representation) -> Renders:
+    if view.plain:
+        return lambda type_, stored: b'{"type":"%b","object":%b}\n' % (type_.encode(), served_bytes(kind, stored))
+    show = view.events(kind)
+    return lambda type_, stored: b'{"type":"%b","object":%b}\n' % (type_.encode(), show(type_, served(kind, stored)))
+
+
+def parse_version(text: str) -> int:
+    """A resourceVersion parameter; empty and "0" are 0."""
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 19:
+        raise bad_request(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    return int(text)
+
+
+def _whole_number(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name, "")
+    if not text:
+        return 0
+    if not text.isascii() or not text.lstrip("-").isdigit() or len(text) > 18:
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return max(int(text), 0)
+
+
+def _token(version: int, start: str) -> str:
+    return base64.urlsafe_b64encode(encode_json({"v": _TOKEN, "rv": version, "start": start})).decode().rstrip("=")
+
+
+def _read_token(token: str) -> tuple[int, str]:
+    try:
+        body = decode_json(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        if body["v"] != _TOKEN or not isinstance(body["rv"], int) or not isinstance(body["start"], str):
+            raise ValueError("unknown version")
+        return body["rv"], body["start"]
+    except (binascii.Error, msgspec.DecodeError, ValueError, KeyError, TypeError) as error:
+        raise bad_request("invalid continue token: continue key is not valid") from error

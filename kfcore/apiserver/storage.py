@@ -1,0 +1,194 @@
+"""Where the in-process API keeps objects: as a dict and, encoded once, as the JSON that every reader is handed. One
+counter of resource versions; a bounded history per kind, from which watches resume and earlier lists are rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from kfcore.api.codec import encode_json
+from kfcore.api.meta import Manifest
+
+HISTORY = 5000
+"""Changes kept per kind; a watch from before them is answered with 410 Expired."""
+
+Key = tuple[str, str]
+"""Namespace (empty for a cluster-scoped object) and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object as of one resource version. `manifest` is shared by all readers: never changed in place."""
+
+    manifest: Manifest
+    data: bytes
+    version: int
+
+    @property
+    def key(self) -> Key:
+        metadata = self.manifest["metadata"]
+        return metadata.get("namespace", ""), metadata["name"]
+
+    @property
+    def uid(self) -> str:
+        uid: str = self.manifest["metadata"]["uid"]
+        return uid
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of a kind's history. `current` of a DELETED is the last state, at the version of its deletion."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    current: Stored
+    previous: Stored | None
+
+
+class TooOld(Exception):
+    """The history does not reach back to the version asked for."""
+
+
+class Collection:
+    """All objects of one kind."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._objects: dict[Key, Stored] = {}
+        self._sorted: list[Key] | None = None
+        self.history: deque[Change] = deque(maxlen=HISTORY)
+        self.oldest = 0
+        self.subscribers: list[Callable[[Change], None]] = []
+
+    def get(self, namespace: str, name: str) -> Stored | None:
+        return self._objects.get((namespace, name))
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def select(self, namespace: str = "") -> Iterator[Stored]:
+        """The objects, in one namespace or (empty) all, sorted by namespace and name."""
+        if self._sorted is None:
+            self._sorted = sorted(self._objects)
+        objects = self._objects
+        if not namespace:
+            return iter([objects[key] for key in self._sorted])
+        return iter([objects[key] for key in self._sorted if key[0] == namespace])
+
+    def as_of(self, version: int, namespace: str = "") -> list[Stored]:
+        """The objects as they were at `version`. Raises TooOld."""
+        changes = self.since(version)
+        if not changes:
+            return list(self.select(namespace))
+        objects = dict(self._objects)
+        for change in reversed(changes):
+            if change.previous is None:
+                objects.pop(change.current.key, None)
+            else:
+                objects[change.current.key] = change.previous
+        return [objects[key] for key in sorted(objects) if not namespace or key[0] == namespace]
+
+    def since(self, version: int) -> list[Change]:
+        """The changes after `version`, oldest first. Raises TooOld."""
+        if version < self.oldest:
+            raise TooOld
+        changes: list[Change] = []
+        for change in reversed(self.history):
+            if change.current.version <= version:
+                break
+            changes.append(change)
+        changes.reverse()
+        return changes
+
+    def record(self, change: Change) -> None:
+        key = change.current.key
+        if change.type == "DELETED":
+            self._objects.pop(key, None)
+            self._sorted = None
+        else:
+            if change.type == "ADDED":
+                self._sorted = None
+            self._objects[key] = change.current
+        if len(self.history) == HISTORY:
+            self.oldest = self.history[0].current.version
+        self.history.append(change)
+        for notify in tuple(self.subscribers):
+            notify(change)
+
+
+class Storage:
+    """The collections, the version counter, and the indexes by uid and by owner that garbage collection needs."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.collections: dict[str, Collection] = {}
+        self.by_uid: dict[str, tuple[Collection, Key]] = {}
+        self.by_owner: dict[str, dict[tuple[str, Key], None]] = {}
+
+    def collection(self, name: str) -> Collection:
+        found = self.collections.get(name)
+        if found is None:
+            found = self.collections[name] = Collection(name)
+        return found
+
+    def write(self, collection: Collection, manifest: Manifest, previous: Stored | None) -> Stored:
+        """Store `manifest` (which becomes the storage's own) under the next version."""
+        stored = self._next(manifest)
+        if previous is None:
+            self.by_uid[stored.uid] = (collection, stored.key)
+        self._index(collection, previous, stored)
+        collection.record(Change("ADDED" if previous is None else "MODIFIED", stored, previous))
+        return stored
+
+    def remove(self, collection: Collection, previous: Stored, last: Manifest | None = None) -> Stored:
+        """Remove an object; `last` is its final state where that differs from `previous`."""
+        manifest = dict(last or previous.manifest)
+        manifest["metadata"] = dict(manifest["metadata"])
+        stored = self._next(manifest)
+        self.by_uid.pop(previous.uid, None)
+        self._index(collection, previous, None)
+        collection.record(Change("DELETED", stored, previous))
+        return stored
+
+    def _next(self, manifest: Manifest) -> Stored:
+        self.version += 1
+        manifest["metadata"]["resourceVersion"] = str(self.version)
+        return Stored(manifest, encode_json(manifest), self.version)
+
+    def _index(self, collection: Collection, previous: Stored | None, current: Stored | None) -> None:
+        before = owner_uids(previous.manifest) if previous else ()
+        after = owner_uids(current.manifest) if current else ()
+        if before == after:
+            return
+        key = (previous or current).key  # type: ignore[union-attr]
+        for uid in before:
+            entries = self.by_owner.get(uid, {})
+            entries.pop((collection.name, key), None)
+            if not entries:
+                self.by_owner.pop(uid, None)
+        for uid in after:
+            self.by_owner.setdefault(uid, {})[collection.name, key] = None
+
+    def find(self, uid: str) -> tuple[Collection, Stored] | None:
+        """The object of a uid, if it exists."""
+        place = self.by_uid.get(uid)
+        if place is None:
+            return None
+        collection, key = place
+        stored = collection.get(*key)
+        return (collection, stored) if stored is not None and stored.uid == uid else None
+
+    def dependents(self, uid: str) -> list[tuple[Collection, Stored]]:
+        """The objects that name `uid` as an owner, in the order in which they came to."""
+        found = []
+        for name, key in list(self.by_owner.get(uid, ())):
+            collection = self.collections[name]
+            if (stored := collection.get(*key)) is not None:
+                found.append((collection, stored))
+        return found
+
+
+def owner_uids(manifest: Manifest) -> tuple[str, ...]:
+    return tuple(reference["uid"] for reference in manifest["metadata"].get("ownerReferences") or ())

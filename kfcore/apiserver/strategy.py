@@ -1,0 +1,60 @@
+"""What distinguishes one kind from another on its way into storage: defaults, rules, generation, selectable fields.
+
+`objects.py` runs every object through its kind's `Strategy`; `builtin.py` and `crd.py` provide them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfcore.api.meta import Manifest
+from kfcore.apiserver.names import dns_subdomain
+from kfcore.apiserver.status import FieldError
+
+Default = Callable[[Manifest], None]
+Validate = Callable[[Manifest, Manifest | None], list[FieldError]]
+Names = Callable[[str], str | None]
+
+
+def _nothing(manifest: Manifest) -> None:
+    pass
+
+
+def _no_errors(manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """`default` fills a manifest in place (of any version of the kind). `validate` gets the object as it would be stored
+    and, for an update, as it was. `on_create` runs on creation alone,
+    after the client's status is dropped.
+    """
+
+    default: Default = _nothing
+    on_create: Default = _nothing
+    validate: Validate = _no_errors
+    generation: bool = True
+    keeps_status: bool = False
+    unconditional_update: bool = True
+    graceful: bool = False
+    returns_deleted: bool = False
+    names: Names = dns_subdomain
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Selectable fields besides the metadata's, with the value that stands for absence."""
+
+
+def value_at(manifest: Manifest, path: str) -> str:
+    """The text of a dotted path for a field selector; an empty string where there is nothing."""
+    value: Any = manifest
+    for part in path.split("."):
+        if not isinstance(value, dict):
+            return ""
+        value = value.get(part)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

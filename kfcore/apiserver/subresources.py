@@ -1,0 +1,202 @@
+"""What is served beside an object and is not its status: scale, binding, eviction, log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfcore.api.codec import encode_json
+from kfcore.api.meta import Manifest
+from kfcore.api.resource import Resource
+from kfcore.apiserver import logs
+from kfcore.apiserver.conversion import served
+from kfcore.apiserver.deletion import parse_options
+from kfcore.apiserver.kinds import ScalePaths, ServedKind
+from kfcore.apiserver.logs import PodLogs
+from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.patch import json_patch, merge_patch
+from kfcore.apiserver.request import Request, Response
+from kfcore.apiserver.routes import Route
+from kfcore.apiserver.status import JSON, bad_request, invalid, invalid_value, method_not_allowed, no_such_resource
+from kfcore.apiserver.storage import Stored
+from kfcore.apiserver.writing import Writing, check_kind, dry_run, media_type, read_json
+from kfcore.client.errors import Conflict, StatusDetails, UnsupportedMediaType
+
+_SCALE = Resource("autoscaling", "v1", "Scale", "scales")
+_BINDING = Resource("", "v1", "Binding", "bindings")
+_EVICTION = Resource("policy", "v1", "Eviction", "evictions")
+
+
+class Subresources:
+    def __init__(self, objects: Objects, writing: Writing, pod_logs: PodLogs | None) -> None:
+        self._objects = objects
+        self._writing = writing
+        self._pod_logs = pod_logs
+
+    async def handle(self, route: Route, request: Request) -> Response:
+        match route.kind.resource.plural, route.subresource, request.method:
+            case _, "scale", "GET":
+                return self._answer_scale(route.kind, self._objects.read(route.kind, route.namespace, route.name))
+            case _, "scale", "PUT" | "PATCH":
+                return self._scale(route, request)
+            case "pods", "log", "GET":
+                pod = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
+                return await logs.read_log(self._pod_logs, request, pod)
+            case "pods", "binding", "POST":
+                return self._bind(route, request)
+            case "pods", "eviction", "POST":
+                return self._evict(route, request)
+            case "pods", "ephemeralcontainers" | "resize", "GET":
+                return self._writing.answer(
+                    route.kind, self._objects.read(route.kind, route.namespace, route.name), request
+                )
+            case "namespaces", "finalize", "PUT":
+                return self._finalize(route, request)
+        if not any(sub.name == route.subresource for sub in route.kind.subresources):
+            raise no_such_resource()
+        raise method_not_allowed()
+
+    # ── scale ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _answer_scale(self, kind: ServedKind, stored: Stored) -> Response:
+        return Response(200, dict(JSON), encode_json(scale_of(kind, served(kind, stored))))
+
+    def _scale(self, route: Route, request: Request) -> Response:
+        kind, paths = route.kind, route.kind.scale
+        if paths is None:
+            raise no_such_resource()
+        body = read_json(request.body, "Scale")
+
+        def change(manifest: Manifest) -> Manifest:
+            scale = scale_of(kind, manifest)
+            match request.method, media_type(request):
+                case "PUT", _:
+                    wanted = check_kind(_SCALE, body, custom=False)
+                case _, "application/json-patch+json":
+                    wanted = json_patch(scale, body)
+                case _, "application/merge-patch+json" | "application/strategic-merge-patch+json":
+                    wanted = merge_patch(scale, body)
+                case _:
+                    raise UnsupportedMediaType("415: Unsupported Media Type")
+            spec = wanted.get("spec") if isinstance(wanted, dict) else None
+            replicas = (spec or {}).get("replicas", 0) if isinstance(spec, dict | None) else None
+            if not isinstance(replicas, int) or isinstance(replicas, bool):
+                raise bad_request("Scale.spec.replicas must be an integer")
+            if replicas < 0:
+                error = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
+                raise invalid(_SCALE, route.name, [error])
+            metadata = wanted.get("metadata") or {}
+            if version := metadata.get("resourceVersion"):
+                manifest["metadata"]["resourceVersion"] = version
+            put(manifest, paths.spec_replicas, replicas)
+            return manifest
+
+        stored = self._objects.update(
+            kind, route.namespace, route.name, change, dry_run=dry_run(request.query), subresource="scale"
+        )
+        return self._answer_scale(kind, stored)
+
+    # ── pods ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _bind(self, route: Route, request: Request) -> Response:
+        body = check_kind(_BINDING, read_json(request.body, "Binding"), custom=False)
+        target = body.get("target")
+        node = target.get("name") if isinstance(target, dict) else None
+        if not isinstance(node, str) or not node:
+            error = invalid_value("target.name", node, "a node's name is required")
+            raise invalid(_BINDING, route.name, [error])
+
+        def change(pod: Manifest) -> Manifest:
+            bound = pod["spec"].get("nodeName")
+            if "deletionTimestamp" in pod["metadata"]:
+                why = f"pod {route.name} is being deleted, cannot be assigned to a host"
+                raise _binding_conflict(route.name, why)
+            if bound:
+                raise _binding_conflict(route.name, f'pod {route.name} is already assigned to node "{bound}"')
+            pod["spec"] = _with_node(pod["spec"], node)
+            conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+            conditions[:] = [condition for condition in conditions if condition.get("type") != "PodScheduled"]
+            conditions.append(
+                {
+                    "type": "PodScheduled",
+                    "status": "True",
+                    "lastProbeTime": None,
+                    "lastTransitionTime": self._objects.now(),
+                }
+            )
+            return pod
+
+        self._objects.update(
+            route.kind, route.namespace, route.name, change, subresource="binding", dry_run=dry_run(request.query)
+        )
+        return _success(201)
+
+    def _evict(self, route: Route, request: Request) -> Response:
+        body = check_kind(_EVICTION, read_json(request.body, "Eviction"), custom=False)
+        options: Any = body.get("deleteOptions") or {}
+        if not isinstance(options, dict):
+            raise bad_request("deleteOptions must be an object")
+        dry = dry_run(request.query, options)
+        self._objects.delete(route.kind, route.namespace, route.name, parse_options(options, {}), dry_run=dry)
+        return _success(201)
+
+    # ── namespaces ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _finalize(self, route: Route, request: Request) -> Response:
+        body = self._writing.manifest(route.kind, request)
+        stored = self._objects.update(
+            route.kind, route.namespace, route.name, lambda _: body, subresource="finalize", replaces=True
+        )
+        return self._writing.answer(route.kind, stored, request)
+
+
+def _success(code: int) -> Response:
+    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}
+    return Response(code, dict(JSON), encode_json(body))
+
+
+def _binding_conflict(pod: str, why: str) -> Conflict:
+    return Conflict(
+        f'Operation cannot be fulfilled on pods/binding "{pod}": {why}',
+        details=StatusDetails(name=pod, kind="pods/binding"),
+    )
+
+
+def _with_node(spec: Manifest, node: str) -> Manifest:
+    return {**spec, "nodeName": node}
+
+
+def scale_of(kind: ServedKind, manifest: Manifest) -> Manifest:
+    """The autoscaling/v1 Scale of an object."""
+    paths: ScalePaths | None = kind.scale
+    if paths is None:
+        raise no_such_resource()
+    metadata = manifest["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    status: Manifest = {"replicas": look_up(manifest, paths.status_replicas) or 0}
+    selector = look_up(manifest, paths.selector) if paths.selector else None
+    if isinstance(selector, dict):
+        labels = selector.get("matchLabels", selector if "matchExpressions" not in selector else {})
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    if selector:
+        status["selector"] = selector
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {field: metadata[field] for field in kept if field in metadata},
+        "spec": {"replicas": look_up(manifest, paths.spec_replicas) or 0},
+        "status": status,
+    }
+
+
+def look_up(manifest: Manifest, path: str) -> Any:
+    value: Any = manifest
+    for part in path.strip(".").split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def put(manifest: Manifest, path: str, value: Any) -> None:
+    *parents, last = path.strip(".").split(".")
+    for part in parents:
+        manifest = manifest.setdefault(part, {})
+    manifest[last] = value
