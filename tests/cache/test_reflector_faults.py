@@ -1,0 +1,226 @@
+"""Whatever happens to lists and watches, the store ends up equal to the server, and no deletion is lost."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from kfcore.api.core import Pod
+from kfcore.cache.cache import Cache, CacheNotSynced
+from kfcore.cache.informer import Change
+from kfcore.client.errors import ConnectionFailed
+from kfcore.client.rest import RestClient
+from kfcore.client.transport import Response
+from kfcore.testing import FakeClient, FakeClock
+
+
+def a_pod(name: str, **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "namespace": "default", "labels": labels},
+        "spec": {"containers": [{"name": "main", "image": "none"}]},
+    }
+
+
+async def create(server: FakeClient, *names: str) -> None:
+    for name in names:
+        await server.create(Pod, a_pod(name))
+
+
+async def remove(server: FakeClient, name: str) -> None:
+    await server.delete(Pod, name, grace_period_seconds=0)
+
+
+class Seen:
+    """A subscriber's diary: `+a`, `~a`, `-a`."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, change: Change[Pod]) -> None:
+        sign = "+" if change.old is None else "-" if change.new is None else "~"
+        self.lines.append(sign + change.object.name)
+
+
+@asynccontextmanager
+async def running(cache: Cache, clock: FakeClock) -> AsyncIterator[Seen]:
+    seen = Seen()
+    cache.informer(Pod).subscribe(seen)
+    task = asyncio.create_task(cache.run())
+    await clock.advance(0)
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def names(cache: Cache) -> list[str]:
+    return [pod.name for pod in await cache.list(Pod)]
+
+
+def status(code: int, reason: str, **details: Any) -> Response:
+    body = {"kind": "Status", "status": "Failure", "message": reason, "reason": reason, "code": code}
+    return Response(code, json.dumps(body | {"details": details}).encode())
+
+
+async def test_what_exists_is_listed_and_what_changes_is_watched(
+    client: RestClient, server: FakeClient, clock: FakeClock
+) -> None:
+    await create(server, "a")
+    cache = Cache(client, clock)
+    async with running(cache, clock) as seen:
+        await create(server, "b")
+        await server.patch(Pod, "a", "default", {"metadata": {"labels": {"x": "y"}}})
+        await remove(server, "a")
+        await clock.advance(1)
+        assert seen.lines == ["+a", "+b", "~a", "-a"]
+        assert await names(cache) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response(200, b'{"type":"ADDED","object":{"metadata":{"name":"h'),
+        Response(200, b"<html>Bad gateway</html>\n"),
+        Response(200, b""),
+        status(500, "InternalError"),
+        status(429, "TooManyRequests", retryAfterSeconds=3),
+        status(403, "Forbidden"),
+        ConnectionFailed("connection refused"),
+    ],
+    ids=["half a line", "garbage", "closed at once", "500", "429", "403", "refused"],
+)
+async def test_a_watch_that_fails_goes_on_where_it_was(
+    answer: Response | Exception, client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    await create(server, "a")
+    wire.streams += [answer, answer]
+    cache = Cache(client, clock)
+    async with running(cache, clock) as seen:
+        await create(server, "b")
+        await remove(server, "a")
+        await clock.advance(20)
+        assert seen.lines == ["+a", "+b", "-a"]
+        assert wire.list_calls == 1, "the history was not lost, so nothing needed to be listed again"
+
+
+async def test_a_connection_that_breaks_in_the_middle_loses_nothing(
+    client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    cache = Cache(client, clock)
+    async with running(cache, clock) as seen:
+        await create(server, "a")
+        await clock.advance(1)
+        wire.cut.set()
+        await clock.advance(0)
+        await create(server, "b")
+        await remove(server, "a")
+        await clock.advance(5)
+        assert seen.lines == ["+a", "+b", "-a"]
+        assert wire.list_calls == 1
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        status(410, "Expired"),
+        Response(200, b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"old"}}\n'),
+    ],
+    ids=["as an answer", "as an event"],
+)
+async def test_after_410_the_list_tells_what_was_deleted_and_what_was_replaced(
+    gone: Response, client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    await create(server, "deleted", "kept", "replaced")
+    wire.streams += [ConnectionFailed("down"), gone]
+    cache = Cache(client, clock)
+    async with running(cache, clock) as seen:
+        await remove(server, "deleted")
+        await remove(server, "replaced")
+        await create(server, "new", "replaced")
+        await clock.advance(5)
+        assert wire.list_calls == 2
+        assert sorted(seen.lines[:3]) == ["+deleted", "+kept", "+replaced"]
+        assert sorted(seen.lines[3:]) == ["+new", "+replaced", "-deleted", "-replaced"]
+        assert seen.lines.index("-replaced") < len(seen.lines) - 1 - seen.lines[::-1].index("+replaced")
+        assert await names(cache) == ["kept", "new", "replaced"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [status(500, "InternalError"), status(429, "TooManyRequests", retryAfterSeconds=7), ConnectionFailed("no route")],
+    ids=["500", "429", "unreachable"],
+)
+async def test_a_list_that_fails_is_tried_again_with_growing_delays(
+    answer: Response | Exception, client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    await create(server, "a")
+    wire.lists += [answer, answer, answer]
+    cache = Cache(client, clock)
+    async with running(cache, clock) as seen:
+        assert wire.list_calls == 1
+        await clock.advance(30)
+        assert wire.list_calls == 4
+        assert seen.lines == ["+a"]
+
+
+async def test_a_server_that_asks_to_wait_is_left_in_peace_for_so_long(
+    client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    wire.lists.append(status(429, "TooManyRequests", retryAfterSeconds=60))
+    async with running(Cache(client, clock), clock):
+        await clock.advance(59)
+        assert wire.list_calls == 1
+        await clock.advance(15)
+        assert wire.list_calls == 2
+
+
+async def test_an_expired_page_token_starts_a_list_without_pages(
+    client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    await create(server, "a", "b")
+    first_page = {"metadata": {"resourceVersion": "1", "continue": "token"}, "items": []}
+    wire.lists += [Response(200, json.dumps(first_page).encode()), status(410, "Expired")]
+    cache = Cache(client, clock)
+    async with running(cache, clock):
+        assert await names(cache) == ["a", "b"]
+        assert "limit" not in wire.requests[2].query
+
+
+async def test_a_watch_that_silently_stalls_is_renewed(
+    client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    cache = Cache(client, clock)
+    async with running(cache, clock) as seen:
+        wire.stalled = True
+        await create(server, "a")
+        await clock.advance(100)
+        assert seen.lines == []
+        wire.stalled = False
+        await clock.advance(400)
+        assert seen.lines == ["+a"]
+        assert wire.watches >= 2
+
+
+async def test_a_deadline_names_the_kind_that_does_not_sync_and_why(
+    client: RestClient, wire: Any, clock: FakeClock
+) -> None:
+    wire.lists += [status(403, "Forbidden")] * 50
+    cache = Cache(client, clock)
+    async with running(cache, clock):
+        waiting = asyncio.create_task(cache.wait_for_sync(10))
+        await clock.advance(11)
+        with pytest.raises(CacheNotSynced, match=r"after 10 seconds .* pods: Forbidden"):
+            await waiting
+
+
+async def test_reading_waits_until_the_kind_is_listed(client: RestClient, server: FakeClient, clock: FakeClock) -> None:
+    await create(server, "a")
+    cache = Cache(client, clock)
+    task = asyncio.create_task(cache.run())
+    await clock.advance(0)
+    assert await names(cache) == ["a"]
+    task.cancel()
