@@ -4,8 +4,9 @@ the endpoints of services. A manager comes in; `add_workload_controllers` gives 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kfcore.controller.handlers import enqueue_mapped
-from kfcore.controller.manager import Manager
 from kfcore_local.workloads.deployment import DeploymentReconciler
 from kfcore_local.workloads.endpoints import EndpointsReconciler
 from kfcore_local.workloads.job import JobReconciler
@@ -23,6 +24,9 @@ from kfcore_local.workloads.replicaset import ReplicaSetReconciler
 from kfcore_local.workloads.selector_index import SelectorIndex
 from kfcore_local.workloads.sources import enqueue_adopters, enqueue_waiting_deployment
 from kfcore_local.workloads.statefulset import StatefulSetReconciler
+
+if TYPE_CHECKING:
+    from kfcore.controller.manager import Manager
 
 __all__ = ["add_workload_controllers"]
 

@@ -6,7 +6,7 @@ values of its keys: over the services, and over the pods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kfcore.api.meta import Object
 from kfcore.cache.cache import Cache
@@ -52,8 +52,8 @@ def _selector_if(keys: Keys) -> Callable[[Service], Mapping[str, str]]:
     return selector
 
 
-def _by(keys: Keys, labels_of: Callable[..., Mapping[str, str]]) -> Callable[[Object], Iterable[str]]:
-    def values(obj: Object) -> Iterable[str]:
+def _by(keys: Keys, labels_of: Callable[..., Mapping[str, str]]) -> Callable[[Object], Sequence[str]]:
+    def values(obj: Object) -> Sequence[str]:
         labels = labels_of(obj)
         return (_value(obj.namespace, labels, keys),) if all(key in labels for key in keys) else ()
 
