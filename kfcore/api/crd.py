@@ -1,0 +1,131 @@
+"""A custom resource's Python type → its CustomResourceDefinition: structural schema, stored defaults, CEL rules,
+printer columns and subresources. What a field's type cannot say is in its `json_schema_extra`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from kfcore.api.jobs import CRD_DEFAULT, Job, JobSpec
+from kfcore.api.meta import CustomResource, Manifest
+from kfcore.api.pod_template import TEMPLATE_SCHEMA
+
+_INT_OR_STRING = "x-kubernetes-int-or-string"
+_NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
+_QUANTITY = rf"^(\+|-)?{_NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?{_NUMBER}))?$"
+_KEPT = ("type", "format", "description", "pattern", "minLength", "maxLength", "minItems", "maxItems")
+_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+_STATE = {"name": "State", "type": "string", "jsonPath": ".status.conditions[-1:].type"}
+
+
+def crd(kind: type[CustomResource]) -> Manifest:
+    """The CustomResourceDefinition of a kind, as a manifest; a new one with each call."""
+    resource = kind.resource
+    names: Manifest = {
+        "plural": resource.plural,
+        "singular": resource.singular,
+        "kind": resource.kind,
+        "listKind": resource.list_kind,
+    }
+    if resource.short_names:
+        names["shortNames"] = list(resource.short_names)
+    subresources: Manifest = {"status": {}} if "status" in resource.subresources else {}
+    if paths := getattr(kind, "scale_paths", None):
+        subresources["scale"] = dict(paths)
+    version = {
+        "name": resource.version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema(kind)},
+        "subresources": subresources,
+        "additionalPrinterColumns": [_STATE, _AGE] if issubclass(kind, Job) else [_AGE],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": resource.qualified_plural},
+        "spec": {
+            "group": resource.group,
+            "names": names,
+            "scope": "Namespaced" if resource.namespaced else "Cluster",
+            "versions": [version],
+        },
+    }
+
+
+def schema(kind: type[CustomResource]) -> Manifest:
+    """The structural schema of a kind's objects."""
+    generated = kind.model_json_schema(by_alias=True, mode="validation")
+    structural = _structural(generated, generated.get("$defs", {}))
+    properties = structural["properties"]
+    properties["apiVersion"] = properties["kind"] = {"type": "string"}
+    properties["metadata"] = {"type": "object"}
+    structural.pop("required", None)
+    if issubclass(kind, Job):
+        _add_replica_type_rule(kind, properties["spec"])
+    return structural
+
+
+def _add_replica_type_rule(kind: type[Job[Any]], spec: Manifest) -> None:
+    """Replica types are taken in any case, so the schema has no property for each: a rule names the known ones."""
+    model = kind.model_fields["spec"].annotation
+    if not (isinstance(model, type) and issubclass(model, JobSpec)) or not model.replica_types():
+        return
+    known = [name.lower() for name in model.replica_types()]
+    replica_specs = spec["properties"][model.replicas_alias()]
+    replica_specs["maxProperties"] = 16  # bounds the rule's cost, without which an API server refuses it
+    replica_specs["x-kubernetes-validations"] = [
+        {
+            "rule": f"self.all(name, name.lowerAscii() in {json.dumps(known)})",
+            "message": f"unknown replica type: expected one of {', '.join(model.replica_types())}",
+        }
+    ]
+
+
+def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Manifest:
+    """A pydantic JSON schema node without references, unions and titles, as a CRD wants it."""
+    if "$ref" in node:
+        target = definitions[node["$ref"].rpartition("/")[2]]
+        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+    if node.get(TEMPLATE_SCHEMA):
+        return pod_template_schema() | {key: node[key] for key in ("description",) if key in node}
+    if _INT_OR_STRING in node:
+        return {_INT_OR_STRING: True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": _QUANTITY}
+    if branches := [branch for branch in node.get("anyOf", ()) if branch.get("type") != "null"]:
+        outer = {key: value for key, value in node.items() if key != "anyOf"}
+        return _structural({**branches[0], **outer}, definitions)
+    result: Manifest = {key: node[key] for key in _KEPT if key in node}
+    if "const" in node or "enum" in node:
+        result = {"type": "string", **result}
+        result["enum"] = [node["const"]] if "const" in node else list(node["enum"])
+    if CRD_DEFAULT in node:
+        result["default"] = node[CRD_DEFAULT]
+    if rules := node.get("x-kubernetes-validations"):
+        result["x-kubernetes-validations"] = [dict(rule) for rule in rules]
+    if "properties" in node:
+        result["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
+        if required := node.get("required"):
+            result["required"] = list(required)
+    elif isinstance(node.get("additionalProperties"), Mapping):
+        result["additionalProperties"] = _structural(node["additionalProperties"], definitions)
+    elif node.get("type") == "object" or (not node.get("type") and "enum" not in result):
+        result = {**result, "x-kubernetes-preserve-unknown-fields": True}
+    if "items" in node:
+        result["items"] = _structural(node["items"], definitions)
+    return result
+
+
+def pod_template_schema() -> Manifest:
+    """The schema of core/v1 PodTemplateSpec, from the file that `python -m kfcore.api.generate` makes."""
+    found: Manifest = json.loads(_pod_template_file())
+    return found
+
+
+@cache
+def _pod_template_file() -> bytes:
+    return gzip.decompress((files("kfcore.api") / "schemas" / "pod_template.json.gz").read_bytes())

@@ -1,0 +1,330 @@
+"""`JobController`: one job of many replicas, from what its spec asks to pods, services and a status. A framework
+overrides few methods of the abstract interface; `reconcile_job` is the flow that calls them, and knows no framework.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
+
+import structlog
+
+from kfcore.api.core import Pod, Service
+from kfcore.api.job_rules import OUR_MANAGER, container_violations
+from kfcore.api.jobs import Job, ReplicaSpec
+from kfcore.api.meta import Object
+from kfcore.api.pod_template import PodTemplate
+from kfcore.api.validation import FieldError, field_errors
+from kfcore.client.errors import InvalidObject, NotFound
+from kfcore.client.interface import Client, Preconditions, Reader
+from kfcore.client.selectors import LabelSelector
+from kfcore.clock import Clock, SystemClock
+from kfcore.controller.controller import Request, Result
+from kfcore.controller.events import EventRecorder
+from kfcore.jobs import lifecycle, run_policy
+from kfcore.jobs.expectations import Expectations, LastWritten
+from kfcore.jobs.manifests import add_default_port, pod_manifest, service_manifest, service_ports
+from kfcore.jobs.naming import JOB_ROLE, index_of, job_labels, of_type, replica_labels, replica_name
+from kfcore.jobs.options import OperatorOptions
+from kfcore.jobs.owned import OwnedObjects
+from kfcore.jobs.replicas import Replicas, observe
+from kfcore.jobs.status import CREATED, StatusUpdate
+
+if TYPE_CHECKING:
+    from kfcore.controller.manager import Manager
+
+log = structlog.get_logger(__name__)
+
+JobT = TypeVar("JobT", bound=Job[Any])
+
+
+class JobController(Generic[JobT]):
+    """Base of a job kind's controller::
+
+        class EchoJobController(JobController[EchoJob]):
+            container_name, port = "echo", 9000
+
+            def set_cluster_spec(self, job, template, replica_type, index):
+                template.set_env("ECHO_PEERS", ",".join(self.hosts(job, "Worker")))
+
+    `reader` is where it reads (a cache; by default the client), `recorder` where its events go.
+    """
+
+    kind: ClassVar[type[Job[Any]]]
+    container_name: ClassVar[str]
+    """The container that the framework runs in."""
+    port: ClassVar[int]
+    port_name: ClassVar[str] = ""
+    """`<kind>-port` in lower case, unless set."""
+    operator_name: ClassVar[str] = ""
+    """`<kind>-controller` in lower case, unless set: a label of what the job owns, and the source of its events."""
+    default_restart_policy: ClassVar[str] = "Never"
+    selector_in_status: ClassVar[bool] = False
+    """Whether replica statuses hold a selector, as the scale subresource needs."""
+    owned_kinds: ClassVar[tuple[type[Object], ...]] = (Pod, Service)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            origin, arguments = get_origin(base), get_args(base)
+            if isinstance(origin, type) and issubclass(origin, JobController) and isinstance(arguments[0], type):
+                cls.kind = arguments[0]
+        if kind := getattr(cls, "kind", None):
+            name = kind.resource.kind.lower()
+            cls.port_name = cls.port_name or f"{name}-port"
+            cls.operator_name = cls.operator_name or f"{name}-controller"
+
+    @classmethod
+    def setup(cls, manager: Manager, options: OperatorOptions) -> Self:
+        """Run this controller in a manager, over its cache."""
+        recorder = manager.recorder(cls.operator_name)
+        controller = cls(manager.client, reader=manager.cache, recorder=recorder, clock=manager.clock, options=options)
+        manager.add_controller(
+            controller, cls.kind, owns=cls.owned_kinds, workers=options.workers, name=cls.operator_name
+        )
+        return controller
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        reader: Reader | None = None,
+        recorder: EventRecorder | None = None,
+        clock: Clock | None = None,
+        options: OperatorOptions | None = None,
+    ) -> None:
+        self.client = client
+        self.reader: Reader = reader or client
+        self.clock = clock or getattr(client, "clock", None) or SystemClock()
+        self.recorder = recorder or EventRecorder(client, self.operator_name, self.clock)
+        self.options = options or OperatorOptions()
+        self._expectations = Expectations() if self.reader is not client else None
+        self._last_written: LastWritten[JobT] = LastWritten()
+
+    # ── What a framework says ────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def set_cluster_spec(self, job: JobT, template: PodTemplate, replica_type: str, index: int) -> None:
+        """Tell one replica of its peers: change `template`, the pod about to be created."""
+
+    def update_job_status(self, job: JobT, replicas: Mapping[str, Replicas], status: StatusUpdate) -> None:
+        """Say when the job succeeded (`status.succeed`), by how its replicas fare. By default: when all did.
+
+        Running, restarting and failing are settled after this, by `is_running` and the restart policies.
+        """
+        if all(group.all_succeeded for group in replicas.values() if group.wanted):
+            status.succeed(self.succeeded_message(job))
+
+    def is_running(self, job: JobT, replicas: Mapping[str, Replicas]) -> bool:
+        """Whether enough replicas run to call the job running."""
+        return any(group.active for group in replicas.values())
+
+    def is_master(self, job: JobT, replica_type: str, index: int) -> bool:
+        """Whether a replica's pod carries the role `master`, whose log stands for the job's."""
+        return index == 0 and replica_type == next(iter(job.spec.replica_specs), None)
+
+    def set_defaults(self, job: JobT) -> None:
+        """Complete `job`, a copy of what the API server has; nothing of this is written back."""
+        for spec in job.spec.replica_specs.values():
+            if spec.replicas is None:
+                spec.replicas = 1
+            if not spec.restart_policy:
+                spec.restart_policy = cast("Any", self.default_restart_policy)
+
+    def violations(self, job: JobT) -> Iterable[FieldError]:
+        """Why a job cannot be run; the first is told in its Failed condition."""
+        yield from job.rule_violations()
+        yield from container_violations(job, self.container_name)
+
+    async def reconcile_dependents(self, job: JobT, *, wanted: bool) -> None:
+        """Keep what a framework has beside pods and services; `wanted` is false for suspended and finished jobs."""
+
+    def running_message(self, job: JobT) -> str:
+        return f"{job.resource.kind} {job.key} is running."
+
+    def succeeded_message(self, job: JobT) -> str:
+        return f"{job.resource.kind} {job.key} successfully completed."
+
+    def restarting_message(self, job: JobT, replica_type: str, failed: int) -> str:
+        return f"{job.resource.kind} {job.name} is restarting because {failed} {replica_type} replica(s) failed."
+
+    def failed_message(self, job: JobT, replica_type: str, failed: int) -> str:
+        return f"{job.resource.kind} {job.name} is failed because {failed} {replica_type} replica(s) failed."
+
+    # ── What a framework may ask ─────────────────────────────────────────────────────────────────────────────────────
+
+    def hosts(self, job: JobT, replica_type: str) -> list[str]:
+        """The host names of a type's replicas, by index: the names of their services."""
+        spec = job.spec.replica_specs.get(replica_type)
+        count = 0 if spec is None else 1 if spec.replicas is None else spec.replicas
+        return [replica_name(job.name, replica_type, index) for index in range(count)]
+
+    def port_of(self, job: JobT, replica_type: str) -> int:
+        """The port that a type's replicas listen on: the one named `port_name`, else the framework's own."""
+        template = job.spec.replica_specs[replica_type].template
+        return template.port(self.container_name, self.port_name) or self.port
+
+    # ── The flow ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def reconcile(self, request: Request) -> Result:
+        """Bring one job closer to what its spec asks."""
+        try:
+            job = cast("JobT", await self.reader.get(self.kind, request.name, request.namespace))
+        except NotFound:
+            self._forget(request.key)
+            return Result()
+        except InvalidObject as invalid:
+            return await self._refuse_unreadable(invalid)
+        return await self.reconcile_job(self._last_written.newest(job))
+
+    async def reconcile_job(self, job: JobT) -> Result:
+        """The flow that every framework shares."""
+        if job.spec.run_policy.managed_by not in (None, OUR_MANAGER) or job.metadata.deletion_timestamp is not None:
+            self._forget(job.key)
+            return Result()
+        pods = await self.get_pods_for_job(job)
+        services = await self.get_services_for_job(job)
+        if self._expectations is not None:
+            wait = self._expectations.pending(job.key, [*pods, *services], self.clock.monotonic())
+            if wait:
+                return Result(requeue_after=wait)
+        read, job = job, job.copy_for_defaults()
+        status = StatusUpdate(job.resource.kind, read.status, self.clock.now())
+        owned = OwnedObjects(self.client, self.recorder, job, self.clock.monotonic, self._expectations)
+        work = lifecycle.Pass(read=read, job=job, pods=pods, services=services, status=status, owned=owned)
+        try:
+            return await self._reconcile(work)
+        finally:
+            owned.announce()
+
+    async def _reconcile(self, work: lifecycle.Pass[JobT]) -> Result:
+        job, status = work.job, work.status
+        if not status.finished:
+            status.set(CREATED, f"{status.kind} {job.name} is created.")
+            if error := next(iter(self.violations(job)), None):
+                return await self._refuse(work, error)
+        self.set_defaults(job)
+        if status.finished:
+            return await lifecycle.finished(self, work)
+        if job.spec.run_policy.suspend:
+            return await lifecycle.suspended(self, work)
+        return await lifecycle.active(self, work)
+
+    async def get_pods_for_job(self, job: JobT) -> Sequence[Pod]:
+        """The pods that carry the job's labels and are controlled by this very job."""
+        return await self.reader.list_owned(Pod, job, label_selector=self._selector(job))
+
+    async def get_services_for_job(self, job: JobT) -> Sequence[Service]:
+        """The services that carry the job's labels and are controlled by this very job."""
+        return await self.reader.list_owned(Service, job, label_selector=self._selector(job))
+
+    async def reconcile_pods(self, job: JobT, replicas: Replicas, owned: OwnedObjects) -> None:
+        """Create the pods of one type that are missing, delete those beyond the wanted number."""
+        if replicas.surplus:
+            await owned.delete(replicas.surplus)
+        if missing := replicas.missing:
+            await owned.create(Pod, [self.pod_for(job, replicas.type, index) for index in missing])
+
+    async def reconcile_services(
+        self, job: JobT, replicas: Replicas, services: Iterable[Service], owned: OwnedObjects
+    ) -> None:
+        """Create the services of one type that are missing, delete those beyond the wanted number."""
+        existing = {
+            index_of(service.metadata.labels): service for service in services if of_type(service, replicas.type)
+        }
+        if surplus := [svc for index, svc in existing.items() if index is not None and index >= replicas.wanted]:
+            await owned.delete(surplus)
+        if missing := [index for index in range(replicas.wanted) if index not in existing]:
+            ports = service_ports(replicas.spec, self.container_name, self.port_name, self.port)
+            await owned.create(
+                Service,
+                [
+                    service_manifest(job, replicas.type, index, ports, self.labels(job, replicas.type, index))
+                    for index in missing
+                ],
+            )
+
+    def pod_for(self, job: JobT, replica_type: str, index: int) -> dict[str, Any]:
+        """The manifest of one replica's pod."""
+        spec: ReplicaSpec = job.spec.replica_specs[replica_type]
+        template = spec.template.copy()
+        add_default_port(template, self.container_name, self.port_name, self.port)
+        labels = self.labels(job, replica_type, index)
+        if self.is_master(job, replica_type, index):
+            labels[JOB_ROLE] = "master"
+        self.set_cluster_spec(job, template, replica_type, index)
+        return pod_manifest(job, replica_type, index, spec, template, labels)
+
+    def labels(self, job: JobT, replica_type: str, index: int) -> dict[str, str]:
+        return replica_labels(job.name, self.operator_name, replica_type, index)
+
+    def observe(self, work: lifecycle.Pass[JobT]) -> dict[str, Replicas]:
+        """Every type's replicas as they are now, counted into the status."""
+        return {
+            name: observe(name, spec, work.pods, work.status.completed_indexes.get(name, ()))
+            for name, spec in work.job.spec.replica_specs.items()
+        }
+
+    async def write_status(self, work: lifecycle.Pass[JobT]) -> None:
+        """Send what changed in the status, if anything did; then tell of it."""
+        status = work.status
+        if patch := status.patch():
+            body = {"metadata": {"uid": work.read.metadata.uid}, "status": patch}
+            written = await self.client.patch(self.kind, work.job.name, work.job.namespace, body, subresource="status")
+            self._last_written.remember(work.read, cast("JobT", written))
+            status.old = written.status
+        for event in status.announcements:
+            record = self.recorder.warning if event.type == "Warning" else self.recorder.normal
+            record(work.job, event.reason, event.message)
+            log.info(
+                "job.status", kind=status.kind, namespace=work.job.namespace, name=work.job.name, reason=event.reason
+            )
+        status.announcements.clear()
+
+    async def delete_job(self, job: JobT) -> None:
+        """Delete a job whose time to live is over: this very object, and only as it was read."""
+        preconditions = Preconditions(uid=job.metadata.uid)
+        try:
+            await self.client.delete(self.kind, job.name, job.namespace, preconditions=preconditions)
+        except NotFound:
+            return
+        self.recorder.normal(job, "SuccessfulDeleteJob", f"Deleted job: {job.name}")
+
+    def due(self, *times: datetime | None) -> Result:
+        """Look again at the earliest of these times."""
+        now = self.clock.now()
+        seconds = [max(0.0, (time - now).total_seconds()) for time in times if time is not None]
+        return Result(requeue_after=min(seconds)) if seconds else Result()
+
+    def expiry(self, job: JobT) -> datetime | None:
+        return run_policy.expiry(job.spec.run_policy, job.status, self.options.ttl_seconds)
+
+    def _selector(self, job: JobT) -> LabelSelector:
+        return LabelSelector.from_labels(job_labels(job.name, self.operator_name))
+
+    def _forget(self, key: str) -> None:
+        self._last_written.forget(key)
+        if self._expectations is not None:
+            self._expectations.forget(key)
+
+    async def _refuse(self, work: lifecycle.Pass[JobT], error: FieldError) -> Result:
+        kind = work.status.kind
+        message = f"{kind} failed validation because {error}"
+        work.status.fail(message, event="Warning", reason=f"{kind}FailedValidation")
+        await self.write_status(work)
+        return Result()
+
+    async def _refuse_unreadable(self, invalid: InvalidObject) -> Result:
+        """Fail a job that the server holds but that is none by its own types: an older CRD let it in."""
+        await lifecycle.refuse_unreadable(self, invalid.object, _first_error(invalid))
+        return Result()
+
+
+def _first_error(invalid: InvalidObject) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(invalid.error, ValidationError):
+        return str(field_errors(invalid.error)[0])
+    return str(invalid.error)

@@ -1,0 +1,85 @@
+"""What was asked for and not yet seen: after a write, a job waits until the cache shows it, so that a stale cache never
+makes the controller act twice. Lost with the process, which then starts from a fresh list anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from kfcore.api.meta import Object
+
+PATIENCE = 30.0
+"""Seconds after which an expectation is dropped: deterministic names and uid preconditions keep a mistake harmless."""
+
+T = TypeVar("T", bound=Object)
+
+
+@dataclass(slots=True)
+class _Expected:
+    until: float
+    created: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
+
+
+class Expectations:
+    """By the key of a job: the uids that must appear in the cache, and those that must go or be marked as going."""
+
+    def __init__(self) -> None:
+        self._expected: dict[str, _Expected] = {}
+
+    def created(self, key: str, uid: str, now: float) -> None:
+        self._entry(key, now).created.add(uid)
+
+    def deleted(self, key: str, uid: str, now: float) -> None:
+        entry = self._entry(key, now)
+        entry.created.discard(uid)
+        entry.deleted.add(uid)
+
+    def pending(self, key: str, seen: Iterable[Object], now: float) -> float:
+        """For how many seconds the job should at most wait for the cache; 0 when it shows everything."""
+        entry = self._expected.get(key)
+        if entry is None:
+            return 0
+        present = {obj.metadata.uid: obj.metadata.deletion_timestamp is None for obj in seen}
+        entry.created -= present.keys()
+        entry.deleted = {uid for uid in entry.deleted if present.get(uid, False)}
+        if (entry.created or entry.deleted) and now < entry.until:
+            return entry.until - now
+        del self._expected[key]
+        return 0
+
+    def forget(self, key: str) -> None:
+        self._expected.pop(key, None)
+
+    def _entry(self, key: str, now: float) -> _Expected:
+        entry = self._expected.setdefault(key, _Expected(now + PATIENCE))
+        entry.until = now + PATIENCE
+        return entry
+
+
+class LastWritten(Generic[T]):
+    """The answer to the last status write of each object, in place of a read that does not show the write yet."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, tuple[str, T]] = {}
+
+    def remember(self, read: T, written: T) -> None:
+        """`written` came of a patch of `read`."""
+        self._written[read.key] = (read.metadata.resource_version, written)
+
+    def newest(self, read: T) -> T:
+        """`read`, or what was written over exactly this version of it."""
+        entry = self._written.get(read.key)
+        if entry is None:
+            return read
+        version, written = entry
+        if version == read.metadata.resource_version and written.metadata.uid == read.metadata.uid:
+            return written
+        if written.metadata.resource_version != read.metadata.resource_version:
+            del self._written[read.key]
+        return read
+
+    def forget(self, key: str) -> None:
+        self._written.pop(key, None)

@@ -1,0 +1,89 @@
+"""The PyTorchJob that people write: its fields, its defaults and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from kfcore.api.job_rules import container_violations
+from kfcore.api.jobs import Bool, Int32, Job, JobSpec, ReplicaSpec
+from kfcore.api.meta import Model
+from kfcore.api.validation import FieldError
+
+CONTAINER, PORT = "pytorch", 23456
+Text = Annotated[str, Field(strict=True)]
+
+
+class RdzvConf(Model):
+    """One option of the rendezvous backend."""
+
+    key: Text | None = None
+    value: Text | None = None
+
+
+class ElasticPolicy(Model):
+    """How a job whose number of workers may change is run by torchrun."""
+
+    min_replicas: Int32 | None = Field(None, description="The fewest workers; as many as there are by default.")
+    max_replicas: Int32 | None = Field(None, description="The most workers; as many as there are by default.")
+    rdzv_backend: Text | None = Field(None, description="The rendezvous backend; c10d by default.")
+    rdzv_port: Int32 | None = Field(None, description="The rendezvous port; the workers' by default.")
+    rdzv_host: Text | None = Field(None, description="The rendezvous host; worker 0 by default.")
+    rdzv_id: Text | None = Field(None, description="The id of the rendezvous.")
+    rdzv_conf: list[RdzvConf] | None = Field(None, description="Further options of the rendezvous.")
+    standalone: Bool | None = Field(None, description="Whether a rendezvous of one node is started.")
+    n_proc_per_node: Int32 | None = Field(None, description="Deprecated: use spec.nprocPerNode.")
+    max_restarts: Int32 | None = Field(None, description="How often torchrun restarts its group of workers.")
+    metrics: list[dict[str, Any]] | None = Field(
+        None, description="autoscaling/v2 metrics to scale the workers by; without them there is no autoscaler."
+    )
+
+
+class PyTorchJobSpec(JobSpec):
+    """A job of at most one master, and workers."""
+
+    replica_specs: dict[Literal["Master", "Worker"], ReplicaSpec] = Field(
+        alias="pytorchReplicaSpecs", description="The replicas by type: Master, Worker."
+    )
+    elastic_policy: ElasticPolicy | None = None
+    nproc_per_node: Text | None = Field(
+        None, description="Processes on each node: auto, cpu, gpu or a number, as text; auto by default."
+    )
+
+
+class PyTorchJob(
+    Job[PyTorchJobSpec],
+    group="kubeflow.org",
+    version="v1",
+    kind="PyTorchJob",
+    subresources=frozenset({"status", "scale"}),
+):
+    """Distributed training with PyTorch."""
+
+    scale_paths: ClassVar[dict[str, str]] = {
+        "specReplicasPath": ".spec.pytorchReplicaSpecs.Worker.replicas",
+        "statusReplicasPath": ".status.replicaStatuses.Worker.active",
+        "labelSelectorPath": ".status.replicaStatuses.Worker.selector",
+    }
+
+    def rule_violations(self) -> Iterator[FieldError]:
+        yield from super().rule_violations()
+        yield from container_violations(self, CONTAINER)
+        spec = self.spec
+        for replica_type, replica in spec.replica_specs.items():
+            path, replicas = f"spec.pytorchReplicaSpecs.{replica_type}.replicas", replica.replicas
+            if replica_type == "Master" and replicas not in (None, 1):
+                yield FieldError(path, f"expected 1, as there must be only one master, found {replicas}")
+            elif replicas == 0:
+                yield FieldError(path, "expected at least 1, found 0")
+        if spec.elastic_policy is None:
+            return
+        if "Worker" not in spec.replica_specs:
+            yield FieldError("spec.pytorchReplicaSpecs.Worker", "required where spec.elasticPolicy is used")
+        if spec.elastic_policy.n_proc_per_node is not None and spec.nproc_per_node is not None:
+            yield FieldError("spec.elasticPolicy.nProcPerNode", "deprecated, and not to be used with spec.nprocPerNode")
+        least, most = spec.elastic_policy.min_replicas, spec.elastic_policy.max_replicas
+        if least is not None and most is not None and least > most:
+            yield FieldError("spec.elasticPolicy.minReplicas", f"expected at most maxReplicas, {most}, found {least}")
