@@ -12,7 +12,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from aiohttp import web
 
@@ -45,6 +45,9 @@ class HttpServer:
 
     The API starts processes for whoever may create Pods, so that every other address is refused, every call carries
     `token`, and the Host header must name this server: a web page cannot reach it by DNS rebinding.
+
+    The token comes as a bearer token, or as the first segment of the path. Go's clients, kubectl among them, send no
+    credentials to a server without TLS; the address in the kubeconfig is how they bring theirs.
     """
 
     def __init__(self, server: Handler, *, token: str, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -59,6 +62,7 @@ class HttpServer:
             )
         self._server = server
         self._authorization = f"Bearer {token}".encode()
+        self._prefix = f"/{quote(token, safe='')}/"
         self._host, self._port = host, port
         self._hosts: frozenset[str] = frozenset()
         self._runner: web.ServerRunner | None = None
@@ -106,11 +110,15 @@ class HttpServer:
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
         path, _, query = http.raw_path.partition("?")
+        length = len(self._prefix)
+        by_path = hmac.compare_digest(path[:length].encode(), self._prefix.encode())
+        if by_path:
+            path = path[length - 1 :]
         if "%" in path:
             path = unquote(path)
         headers = {name.lower(): value for name, value in http.headers.items()}
         try:
-            self._admit(path, headers)
+            self._admit(path, headers, by_path)
             body = await _read_body(http) if http.body_exists else b""
         except ApiError as refusal:
             answer = Response(refusal.status.code, {"content-type": "application/json"}, encode_json(refusal.status))
@@ -131,13 +139,13 @@ class HttpServer:
             return await _whole(answer, answer.body, headers)
         return await _stream(http, answer, answer.body)
 
-    def _admit(self, path: str, headers: dict[str, str]) -> None:
+    def _admit(self, path: str, headers: dict[str, str], by_path: bool) -> None:
         if self._hosts and headers.get("host", "").lower() not in self._hosts:
             raise Forbidden(
                 f"the Host header {headers.get('host', '')!r} does not name this server: "
                 f"use {self.url} (localhost and loopback addresses are accepted)"
             )
-        if path in _OPEN_PATHS:
+        if by_path or path in _OPEN_PATHS:
             return
         given = headers.get("authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._authorization):

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 CONTEXT = "kfcore"
 
@@ -13,13 +14,15 @@ CONTEXT = "kfcore"
 def write_kubeconfig(path: Path | str, url: str, token: str, *, namespace: str = "default") -> Path:
     """Write a kubeconfig for the server at `url`, readable by its owner only, replacing what is there at once.
 
-    The file is JSON, which is YAML too: no value needs escaping rules of its own. Returns the path.
+    The file is JSON, which is YAML too: no value needs escaping rules of its own. The token is there twice: as the
+    user's, and in the server's address for clients that send no credentials without TLS (`HttpServer`). Returns the
+    path.
     """
     path = Path(path)
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": CONTEXT, "cluster": {"server": url}}],
+        "clusters": [{"name": CONTEXT, "cluster": {"server": f"{url}/{quote(token, safe='')}"}}],
         "users": [{"name": CONTEXT, "user": {"token": token}}],
         "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT, "namespace": namespace}}],
         "current-context": CONTEXT,
