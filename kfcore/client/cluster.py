@@ -51,13 +51,22 @@ class ClusterClient(RestClient):
     async def at(
         cls, url: str, *, token: str | None = None, retry: RetryPolicy = DEFAULT_POLICY, clock: Clock | None = None
     ) -> Self:
-        """To a server whose address and bearer token are known, without any configuration file."""
+        """To a server whose address and bearer token are known, without any configuration file.
+
+        `url` is `http(s)://host:port`, or `unix:///path` for a socket of this machine.
+        """
         import aiohttp
 
         async def authorization() -> str | None:
             return f"Bearer {token}" if token else None
 
-        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS))
+        connector: aiohttp.BaseConnector
+        if url.startswith("unix://"):
+            connector = aiohttp.UnixConnector(url.removeprefix("unix://"), limit=CONNECTIONS)
+            url = "http://localhost"
+        else:
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        session = aiohttp.ClientSession(connector=connector)
         http = HttpTransport(Connection(session, url.rstrip("/"), authorization))
         return cls(RetryingTransport(http, clock=clock, policy=retry))
 
