@@ -85,7 +85,7 @@ class Applier:
         mine = next((entry for entry in entries if self._is_mine(entry)), None)
         others = [entry for entry in entries if entry is not mine]
         self._settle_conflicts(current, body, wanted, others)
-        merged = self._merge(current, body, ())
+        merged: Manifest = self._merge(current, body, ())
         if mine is not None:
             held: Fields = {}
             for fields in (wanted, *(entry.get("fieldsV1") or {} for entry in others)):
@@ -235,7 +235,7 @@ class Applier:
             inner = (*path, name)
             if children and owned[name]:
                 found += self._contested(then, now, children, owned[name], inner)
-            elif not children and now != then:
+            elif not children and now != then and not (owned[name] and isinstance(now, dict | list)):
                 found.append(inner)
         return found
 

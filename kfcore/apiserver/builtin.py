@@ -6,7 +6,7 @@ import base64
 from functools import partial
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver import pods, services
+from kfcore.apiserver import pods, services, workloads
 from kfcore.apiserver.names import dns_label, path_segment
 from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value
 from kfcore.apiserver.strategy import Strategy
@@ -133,51 +133,7 @@ def _validate_lease(lease: Manifest, previous: Manifest | None) -> list[FieldErr
     return errors
 
 
-# ── workloads ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _template(manifest: Manifest) -> None:
-    spec = _object(manifest, "spec")
-    template = spec.get("template")
-    if not isinstance(template, dict):
-        return
-    pod_spec = template.get("spec")
-    if isinstance(pod_spec, dict):
-        pods.check_shape(pod_spec, manifest["kind"])
-        pods.default_pod_spec(pod_spec)
-    if not template.get("metadata"):
-        template["metadata"] = {}
-
-
-def _default_replicated(manifest: Manifest) -> None:
-    _template(manifest)
-    spec = manifest.setdefault("spec", {})
-    spec.setdefault("replicas", 1)
-
-
-def _default_deployment(deployment: Manifest) -> None:
-    _default_replicated(deployment)
-    spec = deployment["spec"]
-    rolling = {"maxUnavailable": "25%", "maxSurge": "25%"}
-    strategy = spec.setdefault("strategy", {})
-    strategy.setdefault("type", "RollingUpdate")
-    if strategy["type"] == "RollingUpdate":
-        strategy["rollingUpdate"] = {**rolling, **(strategy.get("rollingUpdate") or {})}
-    spec.setdefault("revisionHistoryLimit", 10)
-    spec.setdefault("progressDeadlineSeconds", 600)
-
-
-def _default_stateful_set(stateful_set: Manifest) -> None:
-    _default_replicated(stateful_set)
-    spec = stateful_set["spec"]
-    spec.setdefault("serviceName", "")
-    spec.setdefault("podManagementPolicy", "OrderedReady")
-    update = spec.setdefault("updateStrategy", {})
-    update.setdefault("type", "RollingUpdate")
-    if update["type"] == "RollingUpdate":
-        update["rollingUpdate"] = {"partition": 0, **(update.get("rollingUpdate") or {})}
-    spec.setdefault("revisionHistoryLimit", 10)
-    spec.setdefault("persistentVolumeClaimRetentionPolicy", {"whenDeleted": "Retain", "whenScaled": "Retain"})
+# ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _initial_status(**status: object) -> partial[None]:
@@ -202,7 +158,9 @@ def _default_role_binding(binding: Manifest) -> None:
 
 
 def strategies() -> dict[str, Strategy]:
-    """Strategies by storage name; kinds that are not here are `PLAIN`. Made for one server: services count addresses."""
+    """Strategies by storage name; kinds that are not here are `PLAIN`. Made for one server:
+    services count addresses.
+    """
     addresses = services.Addresses()
     replicated = _initial_status(replicas=0)
     return {
@@ -242,19 +200,25 @@ def strategies() -> dict[str, Strategy]:
         ),
         "leases.coordination.k8s.io": Strategy(validate=_validate_lease, generation=False),
         "nodes": Strategy(generation=False, fields={"spec.unschedulable": "spec.unschedulable"}, keeps_status=True),
-        "deployments.apps": Strategy(default=_default_deployment, on_create=_initial_status()),
+        "deployments.apps": Strategy(
+            default=workloads.default_deployment, on_create=_initial_status(), validate=workloads.validate_workload
+        ),
         "replicasets.apps": Strategy(
-            default=_default_replicated, on_create=replicated, fields={"status.replicas": "status.replicas"}
+            validate=workloads.validate_workload,
+            default=workloads.default_replicated,
+            on_create=replicated,
+            fields={"status.replicas": "status.replicas"},
         ),
         "replicationcontrollers": Strategy(
-            default=_default_replicated, on_create=replicated, fields={"status.replicas": "status.replicas"}
+            default=workloads.default_replicated, on_create=replicated, fields={"status.replicas": "status.replicas"}
         ),
         "statefulsets.apps": Strategy(
-            default=_default_stateful_set,
+            default=workloads.default_stateful_set,
+            validate=workloads.validate_workload,
             on_create=_initial_status(replicas=0, availableReplicas=0),
         ),
-        "daemonsets.apps": Strategy(default=_template),
-        "jobs.batch": Strategy(default=_template, on_create=_initial_status()),
+        "daemonsets.apps": Strategy(default=workloads.default_template, validate=workloads.validate_workload),
+        "jobs.batch": Strategy(default=workloads.default_template, on_create=_initial_status()),
         "cronjobs.batch": Strategy(on_create=_initial_status()),
         "roles.rbac.authorization.k8s.io": Strategy(default=_default_role, generation=False, names=path_segment),
         "clusterroles.rbac.authorization.k8s.io": Strategy(default=_default_role, generation=False, names=path_segment),

@@ -111,7 +111,7 @@ def _kind(api_version: str, kind: str, plural: str, short_names: str, options: s
         short_names=tuple(filter(None, short_names.split(","))),
         subresources=frozenset(subresource.name for subresource in subresources),
     )
-    verbs = ALL_VERBS
+    verbs: tuple[str, ...] = ALL_VERBS
     if "1" in options:
         verbs = _CREATE
     elif "N" in options:

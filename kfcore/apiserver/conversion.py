@@ -1,7 +1,7 @@
 """One stored object, several versions: what a kind serves from what its storage holds, and back.
 
-Events are one storage under two APIs with different field names; the versions of a custom kind differ in apiVersion only
-(conversion strategy None).
+Events are one storage under two APIs with different field names; the versions of a custom kind differ in apiVersion
+only (conversion strategy None).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from kfcore.apiserver.validation import validate
 CRD_GROUP = "apiextensions.k8s.io"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 _UPDATE = ("get", "patch", "update")
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _SCOPES = ("Cluster", "Namespaced")
 
 
@@ -47,6 +48,10 @@ class CustomKinds:
         return self._strategies[kind.resource.api_version, kind.resource.kind]
 
     def _changed(self, kind: ServedKind, previous: Stored | None, current: Stored | None) -> None:
+        if kind.custom and current is None:
+            crd = self._objects.collection(self._crds).get("", kind.resource.qualified_plural)
+            if crd is not None and "deletionTimestamp" in crd.manifest["metadata"]:
+                self._clean_up(crd)
         if kind.storage != self._crds.storage:
             return
         before = {k.resource: k for k in served_kinds(previous.manifest)} if previous else {}
@@ -70,7 +75,8 @@ class CustomKinds:
             for stored in list(collection.select()):
                 if collection.get(*stored.key) is not None:
                     self._objects.delete(kinds[0], *stored.key, DeleteOptions())
-            if len(collection):
+            crds = self._objects.collection(self._crds)
+            if len(collection) or (current := crds.get(*crd.key)) is None or current.uid != crd.uid:
                 return
 
         def release(manifest: Manifest) -> Manifest:
@@ -93,13 +99,13 @@ def _served_kind(spec: Manifest, version: Manifest, storage_version: str) -> Ser
     names, subresources = spec["names"], version.get("subresources") or {}
     served_beside = []
     scale = None
+    if "status" in subresources:
+        served_beside.append(Subresource("status", names["kind"], spec["group"], version["name"], _UPDATE))
     if (paths := subresources.get("scale")) is not None:
         scale = ScalePaths(
             paths.get("specReplicasPath", ""), paths.get("statusReplicasPath", ""), paths.get("labelSelectorPath", "")
         )
         served_beside.append(Subresource("scale", "Scale", "autoscaling", "v1", _UPDATE))
-    if "status" in subresources:
-        served_beside.append(Subresource("status", names["kind"], spec["group"], version["name"], _UPDATE))
     resource = Resource(
         spec["group"],
         version["name"],
@@ -128,6 +134,7 @@ def _served_kind(spec: Manifest, version: Manifest, storage_version: str) -> Ser
         subresources=tuple(served_beside),
         scale=scale,
         schema=(version.get("schema") or {}).get("openAPIV3Schema"),
+        verbs=_VERBS,
         custom=True,
         storage_version=storage_version,
     )
@@ -186,8 +193,7 @@ def default_crd(crd: Manifest) -> None:
 
 
 def admit_crd(objects: Objects, crd: Manifest) -> None:
-    metadata, spec = crd["metadata"], crd["spec"]
-    metadata["finalizers"] = [*metadata.get("finalizers", []), CLEANUP]
+    spec = crd["spec"]
     names = spec["names"]
     now = objects.now()
     crd["status"] = {
@@ -283,4 +289,6 @@ def _validate_versions(versions: list[Manifest]) -> list[FieldError]:
 
 
 def crd_strategy(objects: Objects) -> Strategy:
-    return Strategy(default=default_crd, on_create=partial(admit_crd, objects), validate=validate_crd)
+    return Strategy(
+        default=default_crd, on_create=partial(admit_crd, objects), validate=validate_crd, finalizer=CLEANUP
+    )

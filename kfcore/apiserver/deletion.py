@@ -45,8 +45,7 @@ def parse_options(body: Manifest, query: dict[str, str]) -> DeleteOptions:
     if not policy and orphans is not None:
         policy = "Orphan" if orphans else "Background"
     if policy and policy not in _POLICIES:
-        error = unsupported("propagationPolicy", policy, _POLICIES)
-        raise invalid(_OPTIONS, "", [error])
+        raise invalid(_OPTIONS, "", [unsupported("propagationPolicy", policy, _POLICIES)])
     preconditions = body.get("preconditions") or {}
     if not isinstance(preconditions, dict):
         raise bad_request("preconditions must be an object")
@@ -83,6 +82,8 @@ def begin_deletion(strategy: Strategy, stored: Stored, options: DeleteOptions, n
     manifest: Manifest = decode_json(stored.data)
     metadata = manifest["metadata"]
     metadata["finalizers"] = _finalizers(before.get("finalizers", []), options.propagation)
+    if strategy.finalizer and "deletionTimestamp" not in before:
+        metadata["finalizers"].append(strategy.finalizer)
     if not metadata["finalizers"]:
         del metadata["finalizers"]
     if "deletionTimestamp" not in before:

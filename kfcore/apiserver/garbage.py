@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions
 from kfcore.apiserver.kinds import ServedKind
@@ -168,11 +167,9 @@ class GarbageCollector:
             return
         if any(next(collection.select(namespace), None) for collection in storage.collections.values()):
             return
-        manifest: Manifest = decode_json(found.data)
-        manifest.get("spec", {}).pop("finalizers", None)
         kind = self._kind(found)
-        if kind is not None and not manifest["metadata"].get("finalizers"):
-            self._objects.remove(kind, found, manifest)
+        if kind is not None and not found.manifest["metadata"].get("finalizers"):
+            self._objects.remove(kind, found)
 
 
 def _waits_for_dependents(manifest: Manifest) -> bool:

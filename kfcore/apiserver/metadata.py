@@ -1,4 +1,4 @@
-"""An object's metadata on its way into storage: what the server fills in, what may not change, and what is malformed."""
+"""An object's metadata on its way into storage: what the server fills in, what may not change, what is malformed."""
 
 from __future__ import annotations
 
@@ -141,9 +141,8 @@ def _validate_references(references: list[Manifest]) -> list[FieldError]:
         place = f"metadata.ownerReferences[{index}]"
         if not reference["apiVersion"]:
             errors.append(invalid_value(f"{place}.apiVersion", "", "version must not be empty"))
-        for field in ("kind", "name", "uid"):
-            if not reference[field]:
-                errors.append(invalid_value(f"{place}.{field}", "", "must not be empty"))
+        empty = [field for field in ("kind", "name", "uid") if not reference[field]]
+        errors += [invalid_value(f"{place}.{field}", "", "must not be empty") for field in empty]
         if reference.get("controller"):
             controllers.append(f"{reference['kind']}/{reference['name']}")
     if len(controllers) > 1:

@@ -1,5 +1,5 @@
 """Every change to an object, whatever it came through: namespace and name checks, defaults, rules, optimistic
-concurrency, generation, graceful deletion. `verbs.py` calls it with decoded bodies; `garbage.py` follows what it removes.
+concurrency, generation, graceful deletion. `writing.py` calls it with decoded bodies; `garbage.py` follows it up.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Objects:
     def create(
         self, kind: ServedKind, namespace: str, manifest: Manifest, *, dry_run: bool = False, uid: str | None = None
     ) -> Stored:
-        """Store a new object. `manifest` is taken over and changed; `uid` is given only where objects come from elsewhere."""
+        """Store a new object. `manifest` is taken over and changed; `uid` is for objects from elsewhere."""
         resource, strategy = kind.resource, self.strategy(kind)
         metadata = meta.clean(manifest, f'{resource.kind} in version "{resource.version}"')
         self._check_namespace(kind, namespace, metadata)
@@ -220,7 +220,7 @@ class Objects:
         if dry_run:
             return Stored(manifest, b"", previous.version)
         if self._last_hold_released(manifest):
-            return self.remove(kind, previous, manifest)
+            return _last_seen(manifest, self.remove(kind, previous))
         stored = self.storage.write(collection, manifest, previous)
         self._changed(kind, previous, stored)
         self.garbage.updated(previous, stored)
@@ -268,15 +268,16 @@ class Objects:
         if dry_run:
             return Deletion(replace(previous, manifest=pending), gone=False)
         if self._last_hold_released(pending):
-            return Deletion(self.remove(kind, previous, pending), gone=True)
+            removed = self.remove(kind, previous)
+            return Deletion(_last_seen(pending, removed), gone=True)
         stored = self.storage.write(self.collection(kind), pending, previous)
         self._changed(kind, previous, stored)
         self.garbage.deletion_began(stored)
         return Deletion(stored, gone=False)
 
-    def remove(self, kind: ServedKind, previous: Stored, last: Manifest | None = None) -> Stored:
+    def remove(self, kind: ServedKind, previous: Stored) -> Stored:
         """Take an object out of storage, and collect what that leaves behind."""
-        stored = self.storage.remove(self.collection(kind), previous, last)
+        stored = self.storage.remove(self.collection(kind), previous)
         self._changed(kind, previous, None)
         self.garbage.removed(kind, stored)
         return stored
@@ -293,6 +294,12 @@ class Objects:
     def _changed(self, kind: ServedKind, previous: Stored | None, current: Stored | None) -> None:
         for notify in self.on_change:
             notify(kind, previous, current)
+
+
+def _last_seen(manifest: Manifest, removed: Stored) -> Stored:
+    """What the caller whose request removed an object is answered with: the object as that request left it."""
+    metadata = {**manifest["metadata"], "resourceVersion": str(removed.version)}
+    return Stored({**manifest, "metadata": metadata}, b"", removed.version)
 
 
 def _spec_of(manifest: Manifest) -> Manifest:

@@ -54,6 +54,34 @@ def default_pod(pod: Manifest) -> None:
     check_shape(spec, "Pod")
     default_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    _default_status(pod)
+
+
+def _default_status(pod: Manifest) -> None:
+    """What the types of a pod's status write even when it was not said."""
+    status = pod.get("status")
+    if not isinstance(status, dict):
+        return
+    for condition in _items(status, "conditions"):
+        condition.setdefault("lastProbeTime", None)
+        condition.setdefault("lastTransitionTime", None)
+    for name in ("containerStatuses", "initContainerStatuses"):
+        for container in _items(status, name):
+            container.setdefault("lastState", {})
+            container.setdefault("state", {})
+            container.setdefault("ready", False)
+            for field in ("image", "imageID"):
+                container.setdefault(field, "")
+            container.setdefault("restartCount", 0)
+    if status.get("podIP"):
+        status["podIPs"] = [{"ip": status["podIP"]}]
+
+
+def _items(parent: Manifest, name: str) -> list[Manifest]:
+    items = parent.get(name) or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise _mistyped("Pod", "PodStatus", f"status.{name}", items, "array of objects")
+    return items
 
 
 def admit_pod(pod: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""Get, list and watch: from storage to response bodies, through selectors, paging and the form that `Accept` asks for."""
+"""Get, list and watch: from storage to response bodies, through selectors, paging and the form that `Accept` names."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Reading:
 
     # ── list ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def list(self, route: Route, query: Mapping[str, str], view: Representation) -> Response:
+    def listing(self, route: Route, query: Mapping[str, str], view: Representation) -> Response:
         kind = route.kind
         selects = self.selection(kind, query)
         limit = _whole_number(query, "limit")

@@ -1,4 +1,4 @@
-"""The form in which a client wants objects: as they are, metadata only, or as rows of a table (`Accept: …;as=Table`)."""
+"""The form in which a client wants objects: as they are, metadata only, or rows of a table (`Accept: …;as=Table`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _READABLE = frozenset({"application/json", "application/*", "*/*", "application/
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """`as_` is empty (as they are), `PartialObjectMetadata` or `Table`; `include` is what a table's rows carry along."""
+    """`as_` is empty (as they are), `PartialObjectMetadata` or `Table`; `include` is what table rows carry along."""
 
     as_: str
     include: str

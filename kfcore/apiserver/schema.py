@@ -15,8 +15,9 @@ EMBEDDED = "x-kubernetes-embedded-resource"
 _TYPE_FIELDS = ("apiVersion", "kind", "metadata")
 
 
-def prune(value: Any, schema: Manifest, *, root: bool = False) -> None:
-    """Remove, in place, what `schema` does not name."""
+def prune(value: Any, schema: Manifest, *, root: bool = False, place: str = "") -> list[str]:
+    """Remove, in place, what `schema` does not name; returns the places of what was removed."""
+    removed: list[str] = []
     if isinstance(value, dict):
         properties = schema.get("properties") or {}
         additional = schema.get("additionalProperties")
@@ -25,20 +26,21 @@ def prune(value: Any, schema: Manifest, *, root: bool = False) -> None:
         for key in list(value):
             if key in own:
                 continue
+            inside = f"{place}.{key}" if place else key
             if key in properties:
-                prune(value[key], properties[key])
+                removed += prune(value[key], properties[key], place=inside)
             elif isinstance(additional, dict):
-                prune(value[key], additional)
+                removed += prune(value[key], additional, place=inside)
             elif not keeps:
                 del value[key]
+                removed.append(inside)
     elif isinstance(value, list):
         items = schema.get("items")
-        if isinstance(items, dict):
-            for item in value:
-                prune(item, items)
-        elif not schema.get(PRESERVE):
-            for item in value:
-                prune(item, {})
+        if not isinstance(items, dict):
+            items = {PRESERVE: True} if schema.get(PRESERVE) else {}
+        for index, item in enumerate(value):
+            removed += prune(item, items, place=f"{place}[{index}]")
+    return removed
 
 
 def fill_defaults(value: Any, schema: Manifest) -> None:

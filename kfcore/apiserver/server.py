@@ -100,7 +100,7 @@ class ApiServer:
             return self._reading.get(route, view)
         if query.get("watch", "") in _TRUE:
             return self._reading.watch(route, query, view)
-        return self._reading.list(route, query, view)
+        return self._reading.listing(route, query, view)
 
     async def _elsewhere(self, request: Request) -> Response:
         found = discovery.answer(self.kinds, request) or await self._openapi.answer(request)

@@ -1,4 +1,4 @@
-"""Refusals with the real server's words: builders of `kfcore.client.errors`, and the Status body that goes on the wire."""
+"""Refusals with the real server's words: builders of `kfcore.client.errors`, and the Status body on the wire."""
 
 from __future__ import annotations
 

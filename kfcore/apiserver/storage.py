@@ -142,11 +142,9 @@ class Storage:
         collection.record(Change("ADDED" if previous is None else "MODIFIED", stored, previous))
         return stored
 
-    def remove(self, collection: Collection, previous: Stored, last: Manifest | None = None) -> Stored:
-        """Remove an object; `last` is its final state where that differs from `previous`."""
-        manifest = dict(last or previous.manifest)
-        manifest["metadata"] = dict(manifest["metadata"])
-        stored = self._next(manifest)
+    def remove(self, collection: Collection, previous: Stored) -> Stored:
+        """Remove an object. Watchers see it as it last was, at the version of its deletion."""
+        stored = self._next({**previous.manifest, "metadata": {**previous.manifest["metadata"]}})
         self.by_uid.pop(previous.uid, None)
         self._index(collection, previous, None)
         collection.record(Change("DELETED", stored, previous))

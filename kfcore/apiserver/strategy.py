@@ -28,9 +28,9 @@ def _no_errors(manifest: Manifest, previous: Manifest | None) -> list[FieldError
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """`default` fills a manifest in place (of any version of the kind). `validate` gets the object as it would be stored
-    and, for an update, as it was. `on_create` runs on creation alone,
-    after the client's status is dropped.
+    """`default` fills a manifest in place (of any version of the kind). `validate` gets the object as it would be
+    stored and, for an update, as it was. `on_create` runs on creation alone, after the client's status is dropped.
+    `finalizer` is put on when a deletion begins.
     """
 
     default: Default = _nothing
@@ -41,6 +41,7 @@ class Strategy:
     unconditional_update: bool = True
     graceful: bool = False
     returns_deleted: bool = False
+    finalizer: str = ""
     names: Names = dns_subdomain
     fields: Mapping[str, str] = field(default_factory=dict)
     """Selectable fields besides the metadata's, with the value that stands for absence."""

@@ -40,7 +40,7 @@ class Subresources:
                 return self._scale(route, request)
             case "pods", "log", "GET":
                 pod = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
-                return await logs.read_log(self._pod_logs, request, pod)
+                return await logs.respond(request, pod, self._pod_logs)
             case "pods", "binding", "POST":
                 return self._bind(route, request)
             case "pods", "eviction", "POST":

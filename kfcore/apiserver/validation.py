@@ -211,12 +211,10 @@ def _validate_number(value: float, schema: Manifest, place: str, errors: list[Fi
 def _validate_combined(value: Any, schema: Manifest, place: str, errors: list[FieldError]) -> None:
     for inner in schema.get("allOf") or ():
         _validate(value, inner, place, errors)
-    if choices := schema.get("anyOf"):
-        if not any(_valid(value, inner, place) for inner in choices):
-            errors.append(invalid_value(place, value, f"{place} in body must validate at least one schema (anyOf)"))
-    if choices := schema.get("oneOf"):
-        if sum(_valid(value, inner, place) for inner in choices) != 1:
-            errors.append(invalid_value(place, value, f"{place} in body must validate one and only one schema (oneOf)"))
+    if (choices := schema.get("anyOf")) and not any(_valid(value, inner, place) for inner in choices):
+        errors.append(invalid_value(place, value, f"{place} in body must validate at least one schema (anyOf)"))
+    if (choices := schema.get("oneOf")) and sum(_valid(value, inner, place) for inner in choices) != 1:
+        errors.append(invalid_value(place, value, f"{place} in body must validate one and only one schema (oneOf)"))
     if (unwanted := schema.get("not")) is not None and _valid(value, unwanted, place):
         errors.append(invalid_value(place, value, f"{place} in body must not validate the schema (not)"))
 

@@ -10,7 +10,7 @@ import msgspec
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver import apply, strategic
+from kfcore.apiserver import apply, reviews, strategic
 from kfcore.apiserver.conversion import served, served_bytes
 from kfcore.apiserver.deletion import DeleteOptions, parse_options
 from kfcore.apiserver.kinds import ServedKind
@@ -20,6 +20,7 @@ from kfcore.apiserver.reading import Reading, list_body
 from kfcore.apiserver.representation import negotiate
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route
+from kfcore.apiserver.schema import prune
 from kfcore.apiserver.status import (
     JSON,
     bad_request,
@@ -101,7 +102,10 @@ class Writing:
                     "the body of the request was in an unknown format - accepted media types include: "
                     "application/json, application/yaml"
                 )
-        return check_kind(resource, body, custom=kind.custom)
+        manifest = check_kind(resource, body, custom=kind.custom)
+        if request.query.get("fieldValidation") == "Strict":
+            refuse_unknown_fields(kind, manifest)
+        return manifest
 
     def answer(self, kind: ServedKind, stored: Stored, request: Request, status: int = 200) -> Response:
         view = negotiate(
@@ -117,6 +121,8 @@ class Writing:
         if route.name or (route.kind.resource.namespaced and not route.namespace):
             raise method_not_allowed()
         manifest = self.manifest(route.kind, request)
+        if route.kind.create_only:
+            return reviews.answer(route.kind, manifest, request)
         dry = dry_run(request.query)
         stored = self._objects.create(route.kind, route.namespace, manifest, dry_run=dry)
         return self.answer(route.kind, stored, request, 201)
@@ -240,6 +246,20 @@ def check_kind(resource: Resource, body: Any, *, custom: bool, exact: bool = Fal
             f"({resource.api_version})"
         )
     return body
+
+
+def refuse_unknown_fields(kind: ServedKind, manifest: Manifest) -> None:
+    """What `fieldValidation=Strict` asks for, of kinds that have a schema. Raises BadRequest."""
+    if kind.schema is None:
+        return
+    unknown = prune(decode_json(encode_json(manifest)), kind.schema, root=True)
+    if unknown:
+        resource = kind.resource
+        listed = ", ".join(f'unknown field "{place}"' for place in unknown)
+        raise bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: strict decoding '
+            f"error: {listed}"
+        )
 
 
 def patch_change(kind: ServedKind, type_: str, body: bytes) -> Change:

@@ -58,7 +58,7 @@ def crd_of(kind: type[CustomResource]) -> Manifest:
 
 
 def schemaless_crd(resource: Resource) -> Manifest:
-    """A CRD that takes objects of any shape: for kinds of other projects, of which a test needs only that they exist."""
+    """A CRD that takes objects of any shape: for kinds of other projects that a test only needs to exist."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -96,7 +96,7 @@ def add_object(server: ApiServer, obj: Object | Manifest) -> None:
     kind = server.kinds.of(api_version, kind_name)
     if kind is None:
         raise ValueError(
-            f"{api_version} {kind_name} is not served: give FakeClient its CRD first, or import the type that declares it"
+            f"{api_version} {kind_name} is not served: give FakeClient its CRD first, or import the type of it"
         )
     metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key != "resourceVersion"}
     namespace = metadata.setdefault("namespace", "default") if kind.resource.namespaced else ""

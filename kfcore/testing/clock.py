@@ -50,7 +50,12 @@ class FakeClock:
             await asyncio.sleep(0)
             return
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self.call_later(seconds, lambda: woken.done() or woken.set_result(None))
+
+        def wake() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        timer = self.call_later(seconds, wake)
         try:
             await woken
         finally:
@@ -82,7 +87,7 @@ class FakeClock:
     # ── for the test ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def advance(self, seconds: float) -> None:
-        """Let `seconds` pass: timers fire at their times, in order, and after each the tasks that it woke run to rest."""
+        """Let `seconds` pass: timers fire at their times, in order, and after each its tasks run to rest."""
         target = self._elapsed + seconds
         await settle()
         while (timer := self._next()) is not None and timer.due <= target:

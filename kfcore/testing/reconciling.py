@@ -18,4 +18,4 @@ async def reconcile(reconciler: Reconciler, key: str) -> Result:
     recorder: _Flushable | None = getattr(reconciler, "recorder", None)
     if recorder is not None:
         await recorder.flush()
-    return result
+    return result or Result()

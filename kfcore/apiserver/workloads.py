@@ -1,0 +1,126 @@
+"""Deployments, StatefulSets, ReplicaSets, DaemonSets and Jobs: defaults, and the rules that users meet."""
+
+from __future__ import annotations
+
+from kfcore.api.meta import Manifest
+from kfcore.apiserver import pods
+from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value, required
+from kfcore.client.selectors import LabelSelector, SelectorError
+
+_STATEFUL_SET_FREE = (
+    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
+)  # fmt: skip
+_STATEFUL_SET_FIXED = (
+    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
+    "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+)
+
+
+# ── defaults ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _part(manifest: Manifest, name: str, kind: str) -> Manifest:
+    value = manifest.get(name)
+    if value is None:
+        value = manifest[name] = {}
+    if not isinstance(value, dict):
+        raise bad_request(f"{kind}.{name}: expected an object")
+    return value
+
+
+def default_template(workload: Manifest) -> None:
+    kind = workload["kind"]
+    spec = _part(workload, "spec", kind)
+    template = spec.get("template")
+    if not isinstance(template, dict):
+        return
+    template.setdefault("metadata", {})
+    pod_spec = template.get("spec")
+    if isinstance(pod_spec, dict):
+        pods.check_shape(pod_spec, kind)
+        pods.default_pod_spec(pod_spec)
+
+
+def default_replicated(workload: Manifest) -> None:
+    default_template(workload)
+    workload["spec"].setdefault("replicas", 1)
+
+
+def default_deployment(deployment: Manifest) -> None:
+    default_replicated(deployment)
+    spec = deployment["spec"]
+    strategy = _part(spec, "strategy", "Deployment.spec")
+    strategy.setdefault("type", "RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        rolling = _part(strategy, "rollingUpdate", "Deployment.spec.strategy")
+        rolling.setdefault("maxUnavailable", "25%")
+        rolling.setdefault("maxSurge", "25%")
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("progressDeadlineSeconds", 600)
+
+
+def default_stateful_set(stateful_set: Manifest) -> None:
+    default_replicated(stateful_set)
+    spec = stateful_set["spec"]
+    spec.setdefault("serviceName", "")
+    spec.setdefault("podManagementPolicy", "OrderedReady")
+    update = _part(spec, "updateStrategy", "StatefulSet.spec")
+    update.setdefault("type", "RollingUpdate")
+    if update["type"] == "RollingUpdate":
+        _part(update, "rollingUpdate", "StatefulSet.spec.updateStrategy").setdefault("partition", 0)
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("persistentVolumeClaimRetentionPolicy", {"whenDeleted": "Retain", "whenScaled": "Retain"})
+
+
+# ── rules ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def validate_workload(workload: Manifest, previous: Manifest | None) -> list[FieldError]:
+    """The selector is there, fixed, and matches the template; the template's pod could be created."""
+    spec = workload["spec"]
+    errors: list[FieldError] = []
+    selector = spec.get("selector")
+    template = spec.get("template")
+    if not isinstance(selector, dict) or not selector:
+        errors.append(required("spec.selector"))
+        selector = None
+    if not isinstance(template, dict) or not template:
+        return [*errors, required("spec.template")]
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if selector is not None and not _selects(selector, labels):
+        why = "`selector` does not match template `labels`"
+        errors.append(
+            FieldError(
+                "FieldValueInvalid", "spec.template.metadata.labels", f"Invalid value: {go_value(labels)}: {why}"
+            )
+        )
+    errors += _validate_replicas(spec)
+    pod_spec = template.get("spec")
+    errors += pods.validate_pod_spec(pod_spec if isinstance(pod_spec, dict) else {}, "spec.template.spec")
+    if previous is None:
+        return errors
+    before = previous["spec"]
+    if workload["kind"] == "StatefulSet":
+        changed = {key for key in {*spec, *before} if spec.get(key) != before.get(key)}
+        if not changed <= set(_STATEFUL_SET_FREE):
+            errors.append(forbidden_field("spec", _STATEFUL_SET_FIXED))
+    elif before.get("selector") != spec.get("selector"):
+        errors.append(invalid_value("spec.selector", spec.get("selector"), "field is immutable"))
+    return errors
+
+
+def _selects(selector: Manifest, labels: Manifest) -> bool:
+    try:
+        return LabelSelector.from_spec(selector).matches(labels)
+    except (SelectorError, AttributeError, KeyError, TypeError) as error:
+        raise bad_request(f"spec.selector: {error}") from error
+
+
+def _validate_replicas(spec: Manifest) -> list[FieldError]:
+    replicas = spec.get("replicas", 1)
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise bad_request("spec.replicas: expected an integer")
+    if replicas < 0:
+        return [invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")]
+    return []
