@@ -90,11 +90,7 @@ def validate_workload(workload: Manifest, previous: Manifest | None) -> list[Fie
     labels = (template.get("metadata") or {}).get("labels") or {}
     if selector is not None and not _selects(selector, labels):
         why = "`selector` does not match template `labels`"
-        errors.append(
-            FieldError(
-                "FieldValueInvalid", "spec.template.metadata.labels", f"Invalid value: {go_value(labels)}: {why}"
-            )
-        )
+        errors.append(invalid_value("spec.template.metadata.labels", labels, why))
     errors += _validate_replicas(spec)
     pod_spec = template.get("spec")
     errors += pods.validate_pod_spec(pod_spec if isinstance(pod_spec, dict) else {}, "spec.template.spec")
