@@ -47,6 +47,8 @@ class ContainerLog:
 
     def write(self, stream: str, data: bytes) -> None:
         """Append what came out of `stream` (stdout or stderr). A full disk loses output, never the container."""
+        if self.closed:
+            return  # of a process that nobody could kill
         moment = self._clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         prefix = f"{moment} {stream} ".encode()
         lines = data.split(b"\n")

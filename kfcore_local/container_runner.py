@@ -86,6 +86,12 @@ class ContainerRunner:
             self._machine.recorder.normal(self._pod, "Killing", f"Stopping container {self.record.container.name}")
             await self._process.stop(grace, self._machine.clock)
 
+    async def kill(self) -> None:
+        """End the container at once, also while it has its grace."""
+        self._stopping.set()
+        if self._process is not None:
+            await self._process.kill()
+
     def _restarts(self, exit_: Exit) -> bool:
         record, policy = self.record, self._pod.spec.restart_policy
         if record.is_init:
@@ -102,19 +108,25 @@ class ContainerRunner:
             record.last_state = record.state
         if record.last_state:
             record.restart_count += 1
-        self._rotate_log()
-        assert self.log is not None
-        record.container_id = f"kfcore://{self._pod.metadata.uid}/{container.name}/{record.restart_count}"
-        self._event("Created", f"Created container: {container.name}")
         started_at = self._machine.clock.now()
+        record.container_id = f"kfcore://{self._pod.metadata.uid}/{container.name}/{record.restart_count}"
+        try:
+            self.previous_log, self.log = self.log, self._new_log()
+        except OSError as error:
+            return self._not_started(started_at, f"cannot write its log: {error}")
+        self._event("Created", f"Created container: {container.name}")
         try:
             process = await ContainerProcess.start(command, self.log, record.container_id)
-        except StartFailed as error:
+        except (StartFailed, OSError) as error:
             self.log.close()
-            self._event("Failed", f"Error: failed to start container {container.name!r}: {error}", warning=True)
-            self._ended(Exit(128), started_at, "StartError", f"failed to start container: {error}")
-            return Exit(128)
+            return self._not_started(started_at, str(error))
         return await self._watch(process, started_at)
+
+    def _not_started(self, started_at: datetime, why: str) -> Exit:
+        name = self.record.container.name
+        self._event("Failed", f"Error: failed to start container {name!r}: {why}", warning=True)
+        self._ended(Exit(128), started_at, "StartError", f"failed to start container: {why}")
+        return Exit(128)
 
     async def _watch(self, process: ContainerProcess, started_at: datetime) -> Exit:
         record, clock = self.record, self._machine.clock
@@ -222,13 +234,12 @@ class ContainerRunner:
             for wait in waits:
                 wait.cancel()
 
-    def _rotate_log(self) -> None:
+    def _new_log(self) -> ContainerLog:
         """A log for this attempt; the one before stays for `--previous`, older ones go."""
         self._directory.mkdir(parents=True, exist_ok=True)
         if self.previous_log is not None:
             self.previous_log.path.unlink(missing_ok=True)
-        self.previous_log = self.log
-        self.log = ContainerLog(self._directory / f"{self.record.restart_count}.log", self._machine.clock)
+        return ContainerLog(self._directory / f"{self.record.restart_count}.log", self._machine.clock)
 
     def _event(self, reason: str, message: str, *, warning: bool = False) -> None:
         recorder = self._machine.recorder

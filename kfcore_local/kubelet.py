@@ -90,6 +90,10 @@ class Kubelet:
         finally:
             self._workers.clear()
 
+    async def flush_events(self) -> None:
+        """Write the Events that were recorded so far."""
+        await self._machine.recorder.flush()
+
     def _pod_changed(self, change: Change[LocalPod], group: asyncio.TaskGroup) -> None:
         uid = change.object.metadata.uid
         worker = self._workers.get(uid)

@@ -123,6 +123,8 @@ def pod_phase(policy: str, init: Sequence[ContainerRecord], main: Sequence[Conta
         return "Failed" if given_up else "Pending"
     if any(record.running for record in main):
         return "Running"
+    if any(record.running for record in init) and all(record.exit_code is not None for record in main):
+        return "Running"  # sidecars end after the others
     if any(record.exit_code is None for record in main):
         return "Failed" if fate.stopping else "Pending"
     if policy == "Always" and not fate.stopping:

@@ -93,10 +93,12 @@ class PodWorker:
         async with asyncio.TaskGroup() as group:
             writer = group.create_task(self._keep_status())
             stopper = group.create_task(self._stop_when_asked())
+            killer = group.create_task(self._kill_when_gone())
             self._dirty.set()
             await self._run_containers()
             writer.cancel()
             stopper.cancel()
+            killer.cancel()
         if deadline is not None:
             deadline.cancel()
         await self._write_status()
@@ -154,6 +156,12 @@ class PodWorker:
         async with asyncio.TaskGroup() as group:
             for runner in self._runners():
                 group.create_task(runner.stop(grace))
+
+    async def _kill_when_gone(self) -> None:
+        await self._gone.wait()
+        async with asyncio.TaskGroup() as group:
+            for runner in self._runners():
+                group.create_task(runner.kill())
 
     def _grace(self) -> float:
         if self._gone.is_set():

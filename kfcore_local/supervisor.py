@@ -141,10 +141,10 @@ def supervise(main: int, wakeup: int) -> int | None:
                 if any(number in orders for number in ENDING_SIGNALS):
                     return sweep(main, status)
                 _, status = reap(main, status)
-            elif orders == TERMINATE:
-                send(main, _signal.SIGTERM)
-            else:  # an order to kill, or the end of the stream: kfcore is gone
+            elif not orders or KILL in orders:  # the end of the stream is the end of kfcore
                 return sweep(main, status)
+            elif TERMINATE in orders:
+                send(main, _signal.SIGTERM)
     return sweep(main, status)
 
 

@@ -1,0 +1,341 @@
+"""Pods on this machine, seen through the API as `kubectl` sees them, with real processes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfcore.api.core import Event, Pod
+from kfcore.api.meta import Manifest, Unstructured, untyped
+from kfcore.api.resource import Resource
+from kfcore.apiserver.logs import LogOptions
+from kfcore.clock import Clock, SystemClock
+from kfcore.testing.client import FakeClient
+from kfcore.testing.clock import FakeClock
+from kfcore_local.kubelet import Kubelet
+from kfcore_local.scheduler import Scheduler
+
+POD = untyped(Pod.resource)
+CONFIG_MAP = untyped(Resource("", "v1", "ConfigMap", "configmaps"))
+SECRET = untyped(Resource("", "v1", "Secret", "secrets"))
+FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.01; done"
+
+
+class Machine:
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self.client = FakeClient(clock=clock)
+        self.kubelet = Kubelet(self.client, node_name="here", root=root, clock=clock)
+
+    async def run(self, *command: str, **spec: Any) -> str:
+        """Create a pod with one container; its name."""
+        return await self.create(a_pod("pod", a_container(*command), **spec))
+
+    async def create(self, manifest: Manifest) -> str:
+        created = await self.client.create(POD, manifest)
+        return created.name
+
+    async def until(self, name: str, state: Callable[[Manifest], object]) -> Manifest:
+        """The pod as soon as `state` holds for it."""
+        events: Any = self.client.watch(POD, "default", resource_version="0")
+        async with asyncio.timeout(10), aclosing(events):
+            async for event in events:
+                if event.object.name == name and event.type != "DELETED" and state(event.object.raw):
+                    return dict(event.object.raw)
+        raise AssertionError("the watch ended")
+
+    async def until_phase(self, name: str, phase: str) -> Manifest:
+        return await self.until(name, lambda pod: pod.get("status", {}).get("phase") == phase)
+
+    async def until_waiting(self, name: str, reason: str) -> Manifest:
+        """The first container's waiting state, once it has that reason."""
+
+        def waiting(pod: Manifest) -> Manifest:
+            statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+            return statuses[0].get("state", {}).get("waiting") or {}
+
+        return waiting(await self.until(name, lambda pod: waiting(pod).get("reason") == reason))
+
+    async def until_deleted(self, name: str, resource_version: str) -> None:
+        events: Any = self.client.watch(POD, "default", resource_version=resource_version)
+        async with asyncio.timeout(10), aclosing(events):
+            async for event in events:
+                if event.object.name == name and event.type == "DELETED":
+                    return
+
+    async def log(self, name: str, container: str = "main", **options: Any) -> str:
+        pod = (await self.client.get(POD, name, "default")).raw
+        chunks = [chunk async for chunk in self.kubelet.read(pod, container, LogOptions(**options))]
+        return b"".join(chunks).decode()
+
+    async def events(self, reason: str) -> list[str]:
+        await self.kubelet.flush_events()
+        return [event.message for event in await self.client.list(Event) if event.reason == reason]
+
+
+@asynccontextmanager
+async def running(root: Path, clock: Clock) -> AsyncIterator[Machine]:
+    machine = Machine(root, clock)
+    tasks = [
+        asyncio.create_task(machine.kubelet.run()),
+        asyncio.create_task(Scheduler(machine.client, node_name="here", clock=clock).run()),
+    ]
+    try:
+        yield machine
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    async with running(tmp_path / "kubelet", SystemClock()) as machine:
+        yield machine
+
+
+def a_container(*command: str, name: str = "main", **fields: Any) -> Manifest:
+    return {"name": name, "image": "an-image", "command": list(command), **fields}
+
+
+def a_pod(name: str, *containers: Manifest, **spec: Any) -> Manifest:
+    spec = {"restartPolicy": "Never", **spec}
+    return {"metadata": {"name": name, "labels": {"app": "test"}}, "spec": {**spec, "containers": list(containers)}}
+
+
+def terminated(pod: Manifest) -> Manifest:
+    return dict(pod["status"]["containerStatuses"][0]["state"]["terminated"])
+
+
+def condition(pod: Manifest, type_: str) -> str:
+    return str(next(c["status"] for c in pod["status"]["conditions"] if c["type"] == type_))
+
+
+async def test_a_pod_runs_and_succeeds(machine: Machine) -> None:
+    name = await machine.run("sh", "-c", "echo hello; sleep 0.1")
+    pod = await machine.until_phase(name, "Running")
+    assert condition(pod, "Ready") == "True"
+    assert pod["status"]["podIP"].startswith("127.")
+    assert pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
+    pod = await machine.until_phase(name, "Succeeded")
+    assert condition(pod, "Ready") == "False"
+    assert (terminated(pod)["exitCode"], terminated(pod)["reason"]) == (0, "Completed")
+    assert await machine.log(name) == "hello\n"
+    assert await machine.events("Started") == ["Started container main"]
+
+
+async def test_a_failing_command_fails_the_pod_with_its_exit_code(machine: Machine) -> None:
+    pod = await machine.until_phase(await machine.run("sh", "-c", "exit 7"), "Failed")
+    assert (terminated(pod)["exitCode"], terminated(pod)["reason"]) == (7, "Error")
+
+
+async def test_a_killed_command_tells_its_signal(machine: Machine) -> None:
+    pod = await machine.until_phase(await machine.run("sh", "-c", "kill -9 $$$$"), "Failed")
+    assert (terminated(pod)["exitCode"], terminated(pod)["signal"]) == (137, signal.SIGKILL)
+
+
+async def test_a_command_that_does_not_exist_is_a_failed_container(machine: Machine) -> None:
+    pod = await machine.until_phase(await machine.run("no-such-command"), "Failed")
+    assert (terminated(pod)["exitCode"], terminated(pod)["reason"]) == (128, "StartError")
+    assert 'exec: "no-such-command": executable file not found in $PATH' in terminated(pod)["message"]
+
+
+async def test_a_container_without_a_command_waits_with_the_reason(machine: Machine) -> None:
+    name = await machine.run()
+    waiting = await machine.until_waiting(name, "CreateContainerError")
+    assert "does not pull the image 'an-image'" in waiting["message"]
+
+
+async def test_the_environment_comes_from_everywhere(machine: Machine) -> None:
+    await machine.client.create(CONFIG_MAP, {"metadata": {"name": "config"}, "data": {"COLOUR": "blue", "SIZE": "3"}})
+    await machine.client.create(SECRET, {"metadata": {"name": "secret"}, "data": {"password": "aHVudGVyMg=="}})
+    env = [
+        {"name": "SIZE", "value": "4"},
+        {"name": "GREETING", "value": "$(COLOUR)-$(SIZE)-$$(SIZE)-$(MISSING)"},
+        {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "secret", "key": "password"}}},
+        {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+        {"name": "ABSENT", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "k", "optional": True}}},
+    ]
+    script = 'echo "$GREETING $POD $APP $NODE $PASSWORD $MEMORY ${ABSENT-unset} $0 $(pwd)"; test "$IP" = "$1"'
+    container = a_container(
+        *("sh", "-c", script),
+        args=["$(COLOUR)", "$(IP)"],
+        env=env,
+        envFrom=[{"configMapRef": {"name": "config"}}],
+        resources={"limits": {"memory": "1Gi"}},
+        workingDir="/",
+    )
+    name = await machine.create(a_pod("pod", container))
+    await machine.until_phase(name, "Succeeded")
+    assert await machine.log(name) == "blue-4-$(SIZE)-$(MISSING) pod test here hunter2 1024 unset blue /\n"
+
+
+async def test_a_missing_config_map_is_waited_for_with_the_reason(machine: Machine) -> None:
+    name = await machine.create(a_pod("pod", a_container("true", envFrom=[{"configMapRef": {"name": "none"}}])))
+    waiting = await machine.until_waiting(name, "CreateContainerConfigError")
+    assert waiting["message"] == 'configmap "none" not found'
+
+
+async def test_init_containers_come_first_and_in_order(machine: Machine, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    steps = [a_container("sh", "-c", f"echo {step} >> {trace}", name=step) for step in ("one", "two")]
+    name = await machine.create(a_pod("pod", a_container("cat", str(trace)), initContainers=steps))
+    await machine.until_phase(name, "Succeeded")
+    assert await machine.log(name) == "one\ntwo\n"
+
+
+async def test_a_failing_init_container_fails_the_pod(machine: Machine) -> None:
+    init = [a_container("false", name="init")]
+    pod = await machine.until_phase(await machine.run("true", initContainers=init), "Failed")
+    assert condition(pod, "Initialized") == "False"
+    assert pod["status"]["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+
+
+async def test_a_sidecar_ends_after_the_containers(machine: Machine) -> None:
+    sidecar = a_container("sh", "-c", FOREVER, name="sidecar", restartPolicy="Always")
+    pod = await machine.until_phase(await machine.run("true", initContainers=[sidecar]), "Succeeded")
+    assert pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
+
+
+async def test_restarts_are_counted_and_back_off(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with running(tmp_path / "kubelet", clock) as machine:
+        script = f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3 && exit 0; echo failed; exit 1"
+        name = await machine.run("sh", "-c", script, restartPolicy="OnFailure")
+        await machine.until_waiting(name, "CrashLoopBackOff")
+        pod = (await machine.client.get(POD, name, "default")).raw
+        status = pod["status"]["containerStatuses"][0]
+        assert status["restartCount"] == 1
+        assert status["lastState"]["terminated"]["exitCode"] == 1
+        assert pod["status"]["phase"] == "Running"
+        assert await machine.log(name, previous=True) == "failed\n"
+        await clock.advance(10)
+        pod = await machine.until_phase(name, "Succeeded")
+        assert pod["status"]["containerStatuses"][0]["restartCount"] == 2
+
+
+async def test_deleting_a_pod_gives_it_its_grace(machine: Machine) -> None:
+    name = await machine.run("sh", "-c", f"trap 'echo bye; exit 0' TERM; echo $$$$; {FOREVER.partition(';')[2]}")
+    pod = await machine.until_phase(name, "Running")
+    follow = asyncio.create_task(_follow(machine, pod))
+    await machine.client.delete(POD, name, "default")
+    await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
+    output = await follow
+    assert output.endswith("bye\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(output.split()[0]), 0)
+    assert await machine.events("Killing") == ["Stopping container main"]
+
+
+async def _follow(machine: Machine, pod: Manifest) -> str:
+    return b"".join([c async for c in machine.kubelet.read(pod, "main", LogOptions(follow=True))]).decode()
+
+
+async def test_a_pod_that_is_removed_at_once_is_killed_at_once(machine: Machine) -> None:
+    pod = await machine.until_phase(await machine.run("sh", "-c", "trap '' TERM; echo up; sleep 1000"), "Running")
+    follow = machine.kubelet.read(pod, "main", LogOptions(follow=True))
+    assert await anext(follow) == b"up\n"
+    await machine.client.delete(POD, "pod", "default")
+    await machine.client.delete(POD, "pod", "default", grace_period_seconds=0)
+    assert [chunk async for chunk in follow] == []
+
+
+async def test_a_deadline_ends_the_pod(machine: Machine) -> None:
+    pod = await machine.until_phase(await machine.run("sh", "-c", FOREVER, activeDeadlineSeconds=1), "Failed")
+    assert pod["status"]["reason"] == "DeadlineExceeded"
+
+
+async def test_a_mount_that_cannot_be_had_fails_the_pod_with_the_reason(machine: Machine) -> None:
+    container = a_container("true", volumeMounts=[{"name": "data", "mountPath": "/data"}])
+    name = await machine.create(a_pod("pod", container, volumes=[{"name": "data", "emptyDir": {}}]))
+    pod = await machine.until_phase(name, "Failed")
+    assert pod["status"]["reason"] == "FailedMount"
+    assert "nothing can be mounted at /data" in pod["status"]["message"]
+    assert len(await machine.events("FailedMount")) == 1
+
+
+async def test_a_host_path_at_its_own_place_passes(machine: Machine, tmp_path: Path) -> None:
+    container = a_container("true", volumeMounts=[{"name": "data", "mountPath": str(tmp_path)}])
+    name = await machine.create(
+        a_pod("pod", container, volumes=[{"name": "data", "hostPath": {"path": str(tmp_path)}}])
+    )
+    await machine.until_phase(name, "Succeeded")
+
+
+async def test_the_end_of_the_message_is_the_end_of_the_log(machine: Machine) -> None:
+    container = a_container("sh", "-c", "echo why; exit 1", terminationMessagePolicy="FallbackToLogsOnError")
+    pod = await machine.until_phase(await machine.create(a_pod("pod", container)), "Failed")
+    assert terminated(pod)["message"] == "why\n"
+
+
+async def test_nothing_is_left_when_the_kubelet_ends(tmp_path: Path) -> None:
+    async with running(tmp_path / "kubelet", SystemClock()) as machine:
+        pod = await machine.until_phase(await machine.run("sh", "-c", f"echo $$$$; {FOREVER}"), "Running")
+        chunks = machine.kubelet.read(pod, "main", LogOptions(follow=True))
+        pid = int(await anext(chunks))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_pod_of_another_scheduler_is_left_alone(machine: Machine) -> None:
+    await machine.create(a_pod("theirs", a_container("true"), schedulerName="volcano"))
+    await machine.until_phase(await machine.run("true"), "Succeeded")
+    theirs: Unstructured = await machine.client.get(POD, "theirs", "default")
+    assert "nodeName" not in theirs.raw["spec"]
+
+
+async def test_nslookup_answers_for_services(machine: Machine) -> None:
+    service = {"metadata": {"name": "job-master-0"}, "spec": {"clusterIP": "None", "ports": [{"port": 1}]}}
+    await machine.client.create(untyped(Resource("", "v1", "Service", "services")), service)
+    name = await machine.run("sh", "-c", "nslookup job-master-0 && nslookup job-$(echo master)-0")
+    await machine.until_phase(name, "Succeeded")
+    assert (await machine.log(name)).count("Address: 127.") == 2
+
+
+GLOO = """
+import os, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+total = torch.ones(1) * dist.get_rank()
+dist.all_reduce(total)
+print("sum", int(total), flush=True)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+async def test_two_torch_jobs_with_the_same_names_and_ports_run_side_by_side(machine: Machine) -> None:
+    pytest.importorskip("torch")
+    names = []
+    for job in ("one", "two"):
+        for rank, name in enumerate((f"{job}-master-0", f"{job}-worker-0", f"{job}-worker-1")):
+            variables = {"MASTER_ADDR": f"{job}-master-0", "MASTER_PORT": "23456", "RANK": str(rank), "WORLD_SIZE": "3"}
+            env = [{"name": key, "value": value} for key, value in variables.items()]
+            manifest = a_pod(name, a_container(sys.executable, "-c", GLOO, env=env))
+            owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": job, "controller": True}
+            manifest["metadata"]["ownerReferences"] = [{**owner, "uid": await _owner(machine, job)}]
+            names.append(await machine.create(manifest))
+    for name in names:
+        async with asyncio.timeout(60):
+            while True:
+                pod = await machine.client.get(POD, name, "default")
+                phase = pod.raw["status"].get("phase")
+                assert phase != "Failed", await machine.log(name)
+                if phase == "Succeeded":
+                    break
+                await asyncio.sleep(0.02)
+        assert await machine.log(name) == "sum 3\n"
+
+
+async def _owner(machine: Machine, name: str) -> str:
+    existing = [obj for obj in await machine.client.list(CONFIG_MAP) if obj.name == name]
+    owner = existing[0] if existing else await machine.client.create(CONFIG_MAP, {"metadata": {"name": name}})
+    return owner.metadata.uid
