@@ -69,6 +69,11 @@ class Manager:
         if leader_election:
             self.metrics.watch_leader(leader_election)
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports of the running `health` and `metrics` servers."""
+        return self._servers.ports
+
     def recorder(self, component: str) -> EventRecorder:
         """The recorder of a component's Events; this manager writes them out."""
         if component not in self._recorders:
