@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kfcore.api.meta import Manifest, controller_of, owner_reference
-from kfcore.client.errors import AlreadyExists, NotFound
+from kfcore.client.errors import AlreadyExists, ApiError, NotFound
 from kfcore.client.interface import Client, Preconditions, Propagation, Reader
 from kfcore.client.selectors import LabelSelector
 from kfcore.clock import Clock
@@ -24,7 +24,7 @@ from kfcore_local.workloads.deployment_status import (
     seconds_to_deadline,
 )
 from kfcore_local.workloads.kinds import Deployment, Pod, ReplicaSet
-from kfcore_local.workloads.pods import claim, is_finished
+from kfcore_local.workloads.pods import RETRY_SECONDS, claim, is_finished
 from kfcore_local.workloads.rolling import (
     DESIRED,
     MAXIMUM,
@@ -89,14 +89,20 @@ class DeploymentReconciler:
             int(deployment.status.get("collisionCount") or 0),
         )
         rollout.new = next((item for item in rollout.sets.values() if self._is_new(deployment, item)), None)
+        failure: ApiError | None = None
         if deployment.metadata.deletion_timestamp is None:
-            await self._step(rollout)
+            try:
+                await self._step(rollout)
+            except ApiError as error:
+                failure = error
         now = self.clock.now()
         status = deployment_status(
             deployment, rollout.new, list(rollout.sets.values()), rollout.conditions, rollout.collisions, now
         )
         await self._annotate(rollout)
         await write_status(self.client, deployment, status)
+        if failure:
+            return Result(RETRY_SECONDS)
         return Result(seconds_to_deadline(deployment, status, now))
 
     async def _step(self, rollout: Rollout) -> None:
@@ -198,6 +204,11 @@ class DeploymentReconciler:
                 if not controller or controller.uid != deployment.metadata.uid or not self._is_new(deployment, created):
                     rollout.collisions += 1
                     continue
+            except ApiError as error:
+                message = f'Failed to create new replica set "{body["metadata"]["name"]}": {error}'
+                self.recorder.warning(deployment, "ReplicaSetCreateError", message)
+                self._note(rollout, "ReplicaSetCreateError", message, status="False")
+                raise
             else:
                 if created.spec.replicas:
                     self._tell_scaled(deployment, created.name, 0, created.spec.replicas)
@@ -240,12 +251,7 @@ class DeploymentReconciler:
         if new is None:
             return
         rollout.revision = str(max(_revision(new), _last_revision(rollout.old) + 1))
-        annotations = {
-            **_inherited(deployment.metadata.annotations),
-            REVISION: rollout.revision,
-            DESIRED: str(deployment.spec.replicas),
-            MAXIMUM: str(wanted_total(deployment)),
-        }
+        annotations = {**_inherited(deployment.metadata.annotations), REVISION: rollout.revision}
         body: Manifest = {}
         if not annotations.items() <= new.metadata.annotations.items():
             body["metadata"] = {"annotations": annotations}

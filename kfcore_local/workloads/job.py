@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kfcore.api.meta import Manifest
-from kfcore.client.errors import NotFound
+from kfcore.client.errors import ApiError, NotFound
 from kfcore.client.interface import Client, Preconditions, Propagation, Reader
 from kfcore.client.selectors import LabelSelector
 from kfcore.clock import Clock
@@ -23,7 +23,7 @@ from kfcore_local.workloads.job_pods import (
     restarts,
 )
 from kfcore_local.workloads.kinds import BatchJob, Pod
-from kfcore_local.workloads.pods import claim, in_slow_start, is_ready
+from kfcore_local.workloads.pods import RETRY_SECONDS, claim, in_slow_start, is_ready
 from kfcore_local.workloads.replicaset import create_pod, delete_pod
 from kfcore_local.workloads.status import (
     condition,
@@ -78,7 +78,7 @@ class JobReconciler:
         failure, wait = await self._step(run)
         await write_status(self.client, job, self._status(run))
         if failure:
-            raise failure
+            return Result(RETRY_SECONDS)
         if is_true(run.conditions, "Complete") or is_true(run.conditions, "Failed"):
             return self._expiry(job, self.clock.now())
         return Result(wait)
@@ -87,7 +87,7 @@ class JobReconciler:
         labels = job.spec.selector or {"matchLabels": {"batch.kubernetes.io/controller-uid": job.metadata.uid}}
         return await claim(self.client, self.reader, Pod, job, LabelSelector.from_spec(labels), lambda _: True)
 
-    async def _step(self, run: Run) -> tuple[Exception | None, float | None]:
+    async def _step(self, run: Run) -> tuple[ApiError | None, float | None]:
         """Decide how the job stands and act on it; a failure to create pods, and when to look again."""
         job, now = run.job, self.clock.now()
         if not job.spec.suspend and run.started is None:
@@ -151,7 +151,7 @@ class JobReconciler:
             self._set(run, "Suspended", "True", "JobSuspended", "Job suspended")
             self.recorder.normal(run.job, "Suspended", "Job suspended")
 
-    async def _manage(self, run: Run, now: datetime) -> tuple[Exception | None, float | None]:
+    async def _manage(self, run: Run, now: datetime) -> tuple[ApiError | None, float | None]:
         """Bring the number of running pods to what is wanted; after failures only when their back-off is over."""
         job, pods = run.job, run.pods
         wanted = _wanted_active(job, pods)

@@ -15,10 +15,13 @@ from typing import TypeVar
 from msgspec import to_builtins
 
 from kfcore.api.meta import ServerObject, controller_of, owner_reference
-from kfcore.client.errors import Conflict, NotFound
+from kfcore.client.errors import ApiError, Conflict, NotFound
 from kfcore.client.interface import Client, Reader
 from kfcore.client.selectors import LabelSelector
 from kfcore_local.workloads.kinds import Pod, created_at
+
+RETRY_SECONDS = 15.0
+"""After which something that the server refused is tried again; an event and a condition have told the user of it."""
 
 D = TypeVar("D", bound=ServerObject)
 T = TypeVar("T")
@@ -106,8 +109,8 @@ async def _set_controller(client: Client, kind: type[D], obj: D, owner: ServerOb
         return None
 
 
-async def in_slow_start(count: int, create: Callable[[int], Awaitable[T]]) -> tuple[list[T], Exception | None]:
-    """Create `count` objects in batches of 1, 2, 4 …, until one fails: what was created, and the failure.
+async def in_slow_start(count: int, create: Callable[[int], Awaitable[T]]) -> tuple[list[T], ApiError | None]:
+    """Create `count` objects in batches of 1, 2, 4 …, until one is refused: what was created, and the refusal.
 
     A namespace that refuses the first pod is not asked for a thousand more.
     """
@@ -116,9 +119,9 @@ async def in_slow_start(count: int, create: Callable[[int], Awaitable[T]]) -> tu
     while start < count:
         batch = range(start, min(start + size, count))
         results = await asyncio.gather(*(create(index) for index in batch), return_exceptions=True)
-        failure: Exception | None = None
+        failure: ApiError | None = None
         for result in results:
-            if isinstance(result, Exception):
+            if isinstance(result, ApiError):
                 failure = failure or result
             elif isinstance(result, BaseException):
                 raise result

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from kfcore.api.meta import Manifest, Object
-from kfcore.client.errors import NotFound
+from kfcore.client.errors import ApiError, NotFound
 from kfcore.client.interface import Client, Preconditions, Reader
 from kfcore.client.selectors import LabelSelector
 from kfcore.clock import Clock
@@ -14,6 +14,7 @@ from kfcore.controller.controller import Request, Result
 from kfcore.controller.events import EventRecorder
 from kfcore_local.workloads.kinds import Pod, ReplicaSet, created_at
 from kfcore_local.workloads.pods import (
+    RETRY_SECONDS,
     claim,
     in_slow_start,
     is_active,
@@ -51,15 +52,15 @@ class ReplicaSetReconciler:
         selector = LabelSelector.from_spec(owner.spec.selector)
         pods = await claim(self.client, self.reader, Pod, owner, selector, is_active)
         active = [pod for pod in pods if is_active(pod)]
-        failure: Exception | None = None
+        failure: ApiError | None = None
         if owner.metadata.deletion_timestamp is None:
             active, failure = await self._scale(owner, active)
         await write_status(self.client, owner, self._status(owner, active, failure))
         if failure:
-            raise failure
+            return Result(RETRY_SECONDS)
         return Result(seconds_to_available(active, owner.spec.min_ready_seconds, self.clock.now()))
 
-    async def _scale(self, owner: ReplicaSet, active: list[Pod]) -> tuple[list[Pod], Exception | None]:
+    async def _scale(self, owner: ReplicaSet, active: list[Pod]) -> tuple[list[Pod], ApiError | None]:
         missing = owner.spec.replicas - len(active)
         if missing > 0:
             manifest = pod_of(owner.spec.template, owner, prefix=f"{owner.name}-")
@@ -74,7 +75,7 @@ class ReplicaSetReconciler:
             await delete_pod(self.client, self.recorder, owner, pod)
         return [pod for pod in active if pod not in doomed], None
 
-    def _status(self, owner: ReplicaSet, pods: Sequence[Pod], failure: Exception | None) -> Manifest:
+    def _status(self, owner: ReplicaSet, pods: Sequence[Pod], failure: ApiError | None) -> Manifest:
         now = self.clock.now()
         labels = ((owner.spec.template.get("metadata") or {}).get("labels") or {}).items()
         conditions = owner.status.get("conditions") or []
@@ -98,7 +99,7 @@ async def create_pod(client: Client, recorder: EventRecorder, owner: Object, man
     """Create a pod, and tell so (or why not) in an event of its owner."""
     try:
         pod = await client.create(Pod, manifest, owner.namespace)
-    except Exception as error:
+    except ApiError as error:
         recorder.warning(owner, "FailedCreate", f"Error creating: {error}")
         raise
     recorder.normal(owner, "SuccessfulCreate", f"Created pod: {pod.name}")

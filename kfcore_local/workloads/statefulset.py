@@ -15,6 +15,7 @@ from kfcore.controller.controller import Request, Result
 from kfcore.controller.events import EventRecorder
 from kfcore_local.workloads.kinds import ControllerRevision, PersistentVolumeClaim, Pod, StatefulSet
 from kfcore_local.workloads.pods import (
+    RETRY_SECONDS,
     claim,
     is_available,
     is_finished,
@@ -88,7 +89,7 @@ class StatefulSetReconciler:
                 failure = error
         await write_status(self.client, owner, self._status(replicas))
         if failure:
-            raise failure
+            return Result(RETRY_SECONDS)
         used = {pod.metadata.labels.get(REVISION_LABEL, "") for pod in replicas.pods.values()}
         await forget_old(self.client, owner, revisions, used)
         present = list(replicas.pods.values())

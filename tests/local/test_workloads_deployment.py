@@ -190,3 +190,40 @@ def test_the_hash_is_the_one_that_kubernetes_forms():
     }
     template = {"metadata": {"labels": {"app": "nb"}}, "spec": spec, "$patch": "replace"}
     assert short_hash({"spec": {"template": template}}, "0") == "c5dc474d"
+
+
+async def test_a_ready_pod_is_available_only_after_min_ready_seconds():
+    async with a_cluster() as cluster:
+        await cluster.create(Deployment, workload("Deployment", replicas=1, minReadySeconds=20))
+        await cluster.play_kubelet()
+        assert "availableReplicas" not in (await cluster.get(Deployment, "web"))["status"]
+        await cluster.clock.advance(21)
+        assert (await cluster.get(Deployment, "web"))["status"]["availableReplicas"] == 1
+
+
+async def test_scaling_in_the_middle_of_a_rollout_keeps_the_shares():
+    async with a_cluster() as cluster:
+        strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 0}}
+        await cluster.create(Deployment, workload("Deployment", replicas=6, strategy=strategy))
+        await cluster.play_kubelet()
+        await cluster.patch(Deployment, "web", SECOND)
+        assert await sizes(cluster) == {"1": 6, "2": 2}
+        await cluster.patch(Deployment, "web", {"spec": {"replicas": 14}})
+        assert await sizes(cluster) == {"1": 12, "2": 4}
+
+
+async def test_pods_that_the_server_refuses_are_told_in_event_and_condition_and_tried_again():
+    async with a_cluster() as cluster:
+        with cluster.no_pods():
+            await cluster.create(Deployment, workload("Deployment", replicas=1))
+            [replica_set] = await cluster.names(ReplicaSet)
+            status = (await cluster.get(ReplicaSet, replica_set))["status"]
+            assert reasons(status["conditions"]) == {"ReplicaFailure": ("True", "FailedCreate")}
+            status = (await cluster.get(Deployment, "web"))["status"]
+            assert reasons(status["conditions"])["ReplicaFailure"] == ("True", "FailedCreate")
+            assert await cluster.events("ReplicaSet") == [("FailedCreate", "Error creating: exceeded quota")]
+        await cluster.clock.advance(20)
+        await cluster.play_kubelet()
+        status = (await cluster.get(Deployment, "web"))["status"]
+        assert "ReplicaFailure" not in reasons(status["conditions"])
+        assert status["availableReplicas"] == 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from kfcore.api.core import Event
 from kfcore.api.meta import Manifest, rfc3339, untyped
+from kfcore.client import transport
 from kfcore.controller.controller import Request
 from kfcore.controller.manager import Manager
 from kfcore.testing import FakeClient, FakeClock
@@ -28,6 +30,25 @@ def workload(kind: str, name: str = "web", **spec: Any) -> Manifest:
         "metadata": {"name": name, "namespace": "default"},
         "spec": {**selected, "template": TEMPLATE, **spec},
     }
+
+
+class NoPods:
+    """A transport to a server that refuses new pods, as a quota or an admission webhook does."""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+
+    async def send(self, request: transport.Request) -> transport.Response:
+        if (request.method, request.path) == ("POST", "/api/v1/namespaces/default/pods"):
+            refusal = {"kind": "Status", "status": "Failure", "message": "exceeded quota", "code": 403}
+            return transport.Response(403, json.dumps({**refusal, "reason": "Forbidden"}).encode())
+        return await self.transport.send(request)
+
+    def stream(self, request: transport.Request) -> Any:
+        return self.transport.stream(request)
+
+    async def close(self) -> None:
+        await self.transport.close()
 
 
 class Cluster:
@@ -88,6 +109,16 @@ class Cluster:
         }
         await self.client.patch(Pod, name, "default", {"status": status}, subresource="status")
         await self.settle()
+
+    @contextmanager
+    def no_pods(self) -> Iterator[None]:
+        """Refuse new pods in the block."""
+        original = self.client.transport
+        self.client.transport = NoPods(original)
+        try:
+            yield
+        finally:
+            self.client.transport = original
 
     async def finish_deletions(self) -> None:
         """Let the pods that were told to end be gone, as a kubelet does in the end."""
