@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from kfcore.api.job_rules import container_violations
-from kfcore.api.jobs import Bool, Int32, Job, JobSpec, ReplicaSpec
+from kfcore.api.jobs import CEL, Bool, Int32, Job, JobSpec, ReplicaSpec
 from kfcore.api.meta import Model
 from kfcore.api.validation import FieldError
 
@@ -41,8 +41,27 @@ class ElasticPolicy(Model):
     )
 
 
+_RULES = (
+    {
+        "rule": "self.pytorchReplicaSpecs.all(name, name.lowerAscii() != 'master' || "
+        "!has(self.pytorchReplicaSpecs[name].replicas) || self.pytorchReplicaSpecs[name].replicas == 1)",
+        "message": "there must be only one master replica",
+    },
+    {
+        "rule": "!has(self.elasticPolicy) || self.pytorchReplicaSpecs.exists(name, name.lowerAscii() == 'worker')",
+        "message": "workers are required where elasticPolicy is used",
+    },
+    {
+        "rule": "!has(self.elasticPolicy) || !has(self.elasticPolicy.nProcPerNode) || !has(self.nprocPerNode)",
+        "message": "elasticPolicy.nProcPerNode is deprecated, and not to be used with nprocPerNode",
+    },
+)
+
+
 class PyTorchJobSpec(JobSpec):
     """A job of at most one master, and workers."""
+
+    model_config = ConfigDict(json_schema_extra={CEL: [dict(rule) for rule in _RULES]})
 
     replica_specs: dict[Literal["Master", "Worker"], ReplicaSpec] = Field(
         alias="pytorchReplicaSpecs", description="The replicas by type: Master, Worker."

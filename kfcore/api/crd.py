@@ -14,6 +14,7 @@ from typing import Any
 from kfcore.api.jobs import CRD_DEFAULT, Job, JobSpec
 from kfcore.api.meta import CustomResource, Manifest
 from kfcore.api.pod_template import TEMPLATE_SCHEMA
+from kfcore.api.validation import DNS_1035, DNS_1035_TEXT
 
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
@@ -67,6 +68,12 @@ def schema(kind: type[CustomResource]) -> Manifest:
     properties["metadata"] = {"type": "object"}
     structural.pop("required", None)
     if issubclass(kind, Job):
+        structural["x-kubernetes-validations"] = [
+            {
+                "rule": f"self.metadata.name.matches('^{DNS_1035.pattern}$')",
+                "message": f"metadata.name: {DNS_1035_TEXT}",
+            }
+        ]
         _add_replica_type_rule(kind, properties["spec"])
     return structural
 

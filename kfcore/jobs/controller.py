@@ -205,9 +205,9 @@ class JobController(Generic[JobT]):
             status.set(CREATED, f"{status.kind} {job.name} is created.")
             if error := next(iter(self.violations(job)), None):
                 return await self._refuse(work, error)
-        self.set_defaults(job)
         if status.finished:
             return await lifecycle.finished(self, work)
+        self.set_defaults(job)
         if job.spec.run_policy.suspend:
             return await lifecycle.suspended(self, work)
         return await lifecycle.active(self, work)

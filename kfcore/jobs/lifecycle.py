@@ -125,11 +125,8 @@ async def suspended(controller: JobController[Any], work: Pass[JobT]) -> Result:
     """A job that is to hold still: no pods, no services; the status keeps what it had."""
     job, status = work.job, work.status
     message, reason = f"{status.kind} {job.name} is suspended.", f"{status.kind}Suspended"
-    for name in job.spec.replica_specs:
-        counts = status.counts.setdefault(name, Counts())
+    for counts in status.counts.values():
         counts.active = 0
-        if controller.selector_in_status:
-            counts.selector = _selector(controller, job, name)
     status.completed_indexes.clear()
     if status.is_true(RUNNING):
         status.set(RUNNING, message, status="False", reason=reason)
