@@ -1,0 +1,193 @@
+"""Reading from memory: shared informers, projections, namespaces, indexes, and objects that do not fit their type."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import pytest
+
+from kfcore.api.core import Namespace, Pod
+from kfcore.api.meta import CustomResource, Model, ServerObject, Struct
+from kfcore.api.resource import Resource
+from kfcore.cache.cache import Cache
+from kfcore.cache.informer import Change
+from kfcore.cache.reflector import Selection
+from kfcore.cache.store import Store
+from kfcore.client.errors import InvalidObject, NotFound
+from kfcore.client.rest import RestClient
+from kfcore.testing import FakeClient, FakeClock
+from kfcore.testing.client import schemaless_crd
+
+
+class NodeOnly(Struct, frozen=True):
+    node_name: str = ""
+
+
+class PodOnNode(ServerObject, frozen=True):
+    """A second projection of a Pod."""
+
+    resource: ClassVar[Resource] = Pod.resource
+    spec: NodeOnly = NodeOnly()
+
+
+class GaugeSpec(Model):
+    level: int
+
+
+class Gauge(CustomResource):
+    spec: GaugeSpec
+
+
+GAUGE = Resource("tests.example.com", "v1", "Gauge", "gauges")
+Gauge.resource = GAUGE  # not registered: its CRD, without a schema, takes what the type refuses
+
+
+def a_pod(name: str, namespace: str = "default", **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "none"}]},
+    }
+
+
+@asynccontextmanager
+async def running(cache: Cache, clock: FakeClock) -> AsyncIterator[Cache]:
+    task = asyncio.create_task(cache.run())
+    await clock.advance(0)
+    try:
+        yield cache
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_who_asks_for_the_same_type_shares_one_watch(client: RestClient, wire: Any, clock: FakeClock) -> None:
+    cache = Cache(client, clock)
+    assert cache.informer(Pod) is cache.informer(Pod)
+    async with running(cache, clock):
+        await cache.list(Pod)
+        await cache.list(Pod, "default")
+        assert (wire.list_calls, wire.watches) == (1, 1)
+
+
+async def test_two_types_of_one_kind_are_two_projections(
+    client: RestClient, server: FakeClient, clock: FakeClock
+) -> None:
+    await server.create(Pod, a_pod("a"))
+    async with running(Cache(client, clock), clock) as cache:
+        assert (await cache.get(PodOnNode, "a")).spec == NodeOnly(node_name="node-1")
+        assert (await cache.get(Pod, "a")).spec.node_name == "node-1"
+
+
+async def test_reading_costs_no_request(client: RestClient, server: FakeClient, wire: Any, clock: FakeClock) -> None:
+    for name in ("b", "a"):
+        await server.create(Pod, a_pod(name, app=name))
+    async with running(Cache(client, clock), clock) as cache:
+        await cache.list(Pod)
+        wire.requests.clear()
+        assert [pod.name for pod in await cache.list(Pod)] == ["a", "b"]
+        assert [pod.name for pod in await cache.list(Pod, "default", label_selector="app=b")] == ["b"]
+        assert [pod.name for pod in await cache.list(Pod, field_selector="metadata.name!=b")] == ["a"]
+        assert await cache.list(Pod, "elsewhere") == []
+        with pytest.raises(NotFound):
+            await cache.get(Pod, "a", "elsewhere")
+        assert wire.requests == []
+
+
+async def test_owned_objects_come_from_the_index(client: RestClient, server: FakeClient, clock: FakeClock) -> None:
+    owner = await server.create(Pod, a_pod("owner"))
+    child = a_pod("child", app="x")
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": "owner", "uid": owner.metadata.uid, "controller": True}
+    child["metadata"]["ownerReferences"] = [reference]
+    await server.create(Pod, child)
+    async with running(Cache(client, clock), clock) as cache:
+        assert [pod.name for pod in await cache.list_owned(Pod, owner)] == ["child"]
+        assert await cache.list_owned(Pod, owner, label_selector="app=y") == []
+        await server.patch(Pod, "child", "default", {"metadata": {"ownerReferences": None}})
+        await clock.advance(1)
+        assert await cache.list_owned(Pod, owner) == []
+
+
+async def test_further_indexes_cover_what_is_there_and_what_comes(
+    client: RestClient, server: FakeClient, clock: FakeClock
+) -> None:
+    await server.create(Pod, a_pod("a"))
+    async with running(Cache(client, clock), clock) as cache:
+        await cache.list(Pod)
+        cache.add_index(Pod, "node", lambda pod: [pod.spec.node_name])
+        await server.create(Pod, a_pod("b"))
+        await clock.advance(1)
+        assert [pod.name for pod in await cache.by_index(Pod, "node", "node-1")] == ["a", "b"]
+
+
+async def test_only_the_wanted_namespaces_and_objects_are_watched(
+    client: RestClient, server: FakeClient, clock: FakeClock
+) -> None:
+    for name in ("one", "two", "three"):
+        await server.create(Namespace, {"metadata": {"name": name}})
+        await server.create(Pod, a_pod("a", name, keep="yes"))
+        await server.create(Pod, a_pod("b", name))
+    selections = {Pod: Selection(label_selector="keep=yes")}
+    cache = Cache(client, clock, ["one", "two"], selections=selections)
+    async with running(cache, clock):
+        assert [pod.key for pod in await cache.list(Pod)] == ["one/a", "two/a"]
+        await server.patch(Pod, "a", "one", {"metadata": {"labels": {"keep": None}}})
+        await clock.advance(1)
+        assert [pod.key for pod in await cache.list(Pod)] == ["two/a"]
+        assert "one" in [namespace.name for namespace in await cache.list(Namespace)]
+
+
+async def test_a_late_subscriber_hears_what_exists_and_a_resync_repeats_it(
+    client: RestClient, server: FakeClient, clock: FakeClock
+) -> None:
+    await server.create(Pod, a_pod("a"))
+    changes: list[Change[Pod]] = []
+    cache = Cache(client, clock, resync_seconds=600)
+    async with running(cache, clock):
+        await cache.list(Pod)
+        cache.informer(Pod).subscribe(changes.append)
+        assert [(change.old, change.object.name, change.replay) for change in changes] == [(None, "a", True)]
+        await clock.advance(601)
+        assert [change.replay for change in changes] == [True, True]
+        assert changes[1].old == changes[1].new
+
+
+async def test_an_object_that_its_type_refuses_hides_no_other_and_says_what_is_wrong(
+    client: RestClient, server: FakeClient, clock: FakeClock
+) -> None:
+    server.server.install_crd(schemaless_crd(GAUGE))
+    good = {"metadata": {"name": "good", "namespace": "default"}, "spec": {"level": 1}}
+    bad = {"metadata": {"name": "bad", "namespace": "default"}, "spec": {"level": "high"}}
+    await server.create(Gauge, good)
+    with pytest.raises(InvalidObject, match="level"):
+        await server.create(Gauge, bad)  # the server has it; reading the answer fails
+    seen: list[str] = []
+    cache = Cache(client, clock)
+    cache.informer(Gauge).subscribe(lambda change: seen.append(change.object.name))
+    async with running(cache, clock):
+        assert [gauge.name for gauge in await cache.list(Gauge)] == ["good"]
+        assert sorted(seen) == ["bad", "good"]
+        with pytest.raises(InvalidObject, match=r"Gauge default/bad cannot be read as Gauge: .*\n?.*level"):
+            await cache.get(Gauge, "bad")
+        await server.patch(Gauge, "bad", "default", {"spec": {"level": 3}})
+        await clock.advance(1)
+        assert (await cache.get(Gauge, "bad")).spec.level == 3
+
+
+async def test_reading_from_a_cache_that_does_not_run_is_a_mistake_and_says_so(client: RestClient) -> None:
+    with pytest.raises(RuntimeError, match="start it first"):
+        await Cache(client).list(Pod)
+
+
+def test_a_store_forgets_nothing_and_keeps_nothing() -> None:
+    from kfcore.api.meta import ObjectMeta
+
+    store: Store[Pod] = Store()
+    first = Pod(metadata=ObjectMeta(name="a", namespace="n"))
+    second = Pod(metadata=ObjectMeta(name="a", namespace="n", resource_version="2"))
+    assert store.set(first) == (None, first)
+    assert store.set(second) == (first, second)
+    assert len(store) == 1
+    assert store.delete("n", "a") is second
+    assert store.delete("n", "a") is None
+    assert (len(store), store.list()) == (0, [])
