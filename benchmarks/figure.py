@@ -23,7 +23,7 @@ class Figure:
 
 
 async def best_of(rounds: int, count: int, work: Callable[[], Awaitable[None]]) -> float:
-    """Seconds for one of the `count` steps that a call of `work` takes: the best of `rounds`, which noise touches least."""
+    """Seconds for one of the `count` steps of a call of `work`: the best of `rounds`, which noise touches least."""
     best = float("inf")
     for _ in range(rounds):
         gc.collect()

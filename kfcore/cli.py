@@ -81,7 +81,8 @@ def operator(
     plugins = load_plugins()
     for name, error in plugins.failures:
         typer.echo(f"plugin {name} could not be loaded: {error}", err=True)
-    _check_kinds(plugins, options)
+    if not plugins.controllers:
+        _refuse("no plugin is installed, so there is nothing to serve")
     asyncio.run(
         _serve(
             plugins, options, kubeconfig, context, namespace, leader_election_namespace, health_address, metrics_address
@@ -115,10 +116,9 @@ async def _serve(
                 metrics_address=metrics_address,
                 leader_election=_elector(client, lease_namespace) if lease_namespace else None,
             )
-        except ValueError as error:  # an address that is none
+            plugins.setup(manager, options)
+        except ValueError as error:  # an address or a kind that is none
             _refuse(str(error))
-        for _, controller in plugins.controllers:
-            controller.setup(manager, options)
         manager.stop_on_signals()
         await manager.run()
 
@@ -132,17 +132,6 @@ def _elector(client: Client, namespace: str) -> LeaderElector:
 
     identity = f"{socket.gethostname()}_{os.getpid()}"
     return LeaderElector(client, SystemClock(), name="kfcore-operator", namespace=namespace, identity=identity)
-
-
-def _check_kinds(plugins: PluginSet, options: OperatorOptions) -> None:
-    installed = [controller.kind.resource.kind for _, controller in plugins.controllers]
-    for name in options.kinds:
-        if name.lower() not in {kind.lower() for kind in installed}:
-            _refuse(
-                f"kind {name}: expected one of the installed kinds, {', '.join(installed) or 'of which there is none'}"
-            )
-    if not installed:
-        _refuse("no plugin is installed, so there is nothing to serve")
 
 
 @app.command()

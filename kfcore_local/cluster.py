@@ -32,6 +32,7 @@ from kfcore.plugins import OperatorOptions, PluginSet, load_plugins
 from kfcore.testing.transport import InProcessTransport
 from kfcore_local.kubelet import Kubelet
 from kfcore_local.scheduler import Scheduler
+from kfcore_local.workloads import add_workload_controllers
 
 NODE = "local"
 PARTS = ("kubelet", "scheduler", "controllers", "operator")
@@ -102,8 +103,8 @@ class LocalCluster:
             kubelet = Kubelet(self.client, node_name=NODE, root=root / "kubelet", clock=self.clock)
             self.logs.kubelet = kubelet
             run(kubelet.run)
-        if "operator" not in self._without:
-            run(self._operator().run)
+        if manager := self._manager():
+            run(manager.run)
         http = HttpServer(server, token=self.token, port=self._port)
         await http.start()
         stack.push_async_callback(http.stop)
@@ -112,12 +113,14 @@ class LocalCluster:
         _write(self.kubeconfig, self.url, self.token)
         stack.callback(_remove, self.kubeconfig, self.token)
 
-    def _operator(self) -> Manager:
+    def _manager(self) -> Manager | None:
+        """One for all controllers of this process, so that they share what they watch."""
         manager = Manager(self.client, clock=self.clock)
-        options = OperatorOptions()
-        for _, controller in self.plugins.controllers:
-            controller.setup(manager, options)
-        return manager
+        if "controllers" not in self._without:
+            add_workload_controllers(manager)
+        if "operator" not in self._without:
+            self.plugins.setup(manager, OperatorOptions())
+        return manager if manager.controllers else None
 
 
 def default_kubeconfig(name: str) -> Path:

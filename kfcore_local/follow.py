@@ -7,9 +7,10 @@ from __future__ import annotations
 import asyncio
 import codecs
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -68,21 +69,33 @@ class Outcome:
         return self.condition == "Succeeded"
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """A container that failed; none when it is the pod."""
+
+    container: str
+    exit_code: int | None
+    reason: str
+    message: str
+
+
 @dataclass
 class _Replica:
     """What is known of one replica of a job, over all pods and containers that stood for it."""
 
+    prefix: str
     pods: set[str] = field(default_factory=set)
     restarts: dict[tuple[str, str], int] = field(default_factory=dict)
-    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+    last_lines: dict[str, deque[str]] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
-    failure: tuple[int | None, str, str] | None = None
+    failure: _Ended | None = None
 
 
 @dataclass
 class _Job:
     key: JobKey
     started: float
+    containers: frozenset[str]
     replicas: dict[str, _Replica] = field(default_factory=dict)
     told: set[tuple[str, str, str]] = field(default_factory=set)
     readers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -101,11 +114,12 @@ class Follower:
         self._seen: set[tuple[str, str, int]] = set()
         self._group = asyncio.TaskGroup()
 
-    async def follow(self, keys: Sequence[JobKey]) -> list[Outcome]:
-        """Watch until every job has succeeded or failed; the outcomes in the order of `keys`."""
-        self._jobs = {key: _Job(key, self._clock.monotonic()) for key in keys}
+    async def follow(self, jobs: Mapping[JobKey, Manifest]) -> list[Outcome]:
+        """Watch until every job has succeeded or failed. `jobs` has their manifests; the outcomes are in its order."""
+        now = self._clock.monotonic()
+        self._jobs = {key: _Job(key, now, frozenset(_container_names(manifest))) for key, manifest in jobs.items()}
         async with self._group:
-            watches = [self._group.create_task(self._watch_jobs(kind)) for kind in {key.resource for key in keys}]
+            watches = [self._group.create_task(self._watch_jobs(kind)) for kind in {key.resource for key in jobs}]
             watches.append(self._group.create_task(self._watch_pods()))
             ends = [self._group.create_task(self._end(job)) for job in self._jobs.values()]
             outcomes = [await end for end in ends]
@@ -139,35 +153,27 @@ class Follower:
         async with aclosing(_states(self._client, Pod.resource)) as states:
             async for raw in states:
                 pod = msgspec.convert(raw, Pod)
-                owner = controller_of(pod)
-                if owner is None:
-                    continue
                 for job in self._jobs.values():
-                    kind = job.key.resource
-                    if (owner.api_version, owner.kind, pod.namespace, owner.name) == (
-                        kind.api_version,
-                        kind.kind,
-                        job.key.namespace,
-                        job.key.name,
-                    ):
+                    if not job.outcome.done() and _is_of(pod, job.key):
                         self._see_pod(job, pod, raw)
 
     def _see_pod(self, job: _Job, pod: Pod, raw: Manifest) -> None:
         name = _replica_name(job.key, pod)
-        replica = job.replicas.setdefault(name, _Replica())
+        if name not in job.replicas:
+            job.replicas[name] = _Replica(name if len(self._jobs) == 1 else f"{job.key.name}/{name}")
+            self._console.expect([job.replicas[name].prefix])
+        replica, statuses = job.replicas[name], pod.status
         replica.pods.add(pod.metadata.uid)
-        prefix = name if len(self._jobs) == 1 else f"{job.key.name}/{name}"
-        self._console.expect([prefix])
-        statuses = pod.status
-        if job.outcome.done() or pod.metadata.deletion_timestamp is not None:
+        if pod.metadata.deletion_timestamp is not None:
             return  # what ends from here on was stopped, it did not fail
         replica.failure = None
         for status in statuses.init_container_statuses:
-            self._see_container(job, replica, status, raw, f"{prefix}/{status.name}")
+            self._see_container(job, replica, status, raw, f"{replica.prefix}/{status.name}")
         for position, status in enumerate(statuses.container_statuses):
-            self._see_container(job, replica, status, raw, prefix if position == 0 else f"{prefix}/{status.name}")
+            suffix = f"/{status.name}" if position else ""
+            self._see_container(job, replica, status, raw, replica.prefix + suffix)
         if statuses.phase == "Failed" and replica.failure is None:
-            replica.failure = (None, statuses.reason, statuses.message)
+            replica.failure = _Ended("", None, statuses.reason, statuses.message)
 
     def _see_container(self, job: _Job, replica: _Replica, status: ContainerStatus, raw: Manifest, prefix: str) -> None:
         uid = raw["metadata"]["uid"]
@@ -175,29 +181,39 @@ class Follower:
         replica.restarts[uid, status.name] = status.restart_count
         terminated, waiting = state.terminated or status.last_state.terminated, state.waiting
         if terminated is not None and terminated.exit_code != 0:
-            replica.failure = replica.failure or (terminated.exit_code, terminated.reason, terminated.message)
+            ended = _Ended(status.name, terminated.exit_code, terminated.reason, terminated.message)
+            replica.failure = replica.failure or ended
         elif waiting is not None and waiting.reason not in USUAL_WAITING:
-            replica.failure = replica.failure or (None, waiting.reason, waiting.message)
+            replica.failure = replica.failure or _Ended(status.name, None, waiting.reason, waiting.message)
         incarnation = (uid, status.name, status.restart_count)
         if (state.running or state.terminated) and incarnation not in self._seen:
             self._seen.add(incarnation)
-            task = self._group.create_task(self._read_log(replica, raw, status.name, prefix))
+            # What the operator has added (a wait for the master) speaks only when it fails.
+            shown = prefix if status.name in job.containers else None
+            task = self._group.create_task(self._read_log(replica, raw, status.name, shown))
             job.readers.add(task)
             task.add_done_callback(job.readers.discard)
 
-    async def _read_log(self, replica: _Replica, raw: Manifest, container: str, prefix: str) -> None:
+    async def _read_log(self, replica: _Replica, raw: Manifest, container: str, prefix: str | None) -> None:
+        last_lines = replica.last_lines.setdefault(container, deque(maxlen=LAST_LINES))
         try:
             async with aclosing(_lines(self._logs, raw, container)) as lines:
                 async for line in lines:
-                    replica.last_lines.append(line)
-                    replica.metrics |= metrics_in(line)
-                    self._console.log(prefix, line)
+                    last_lines.append(line)
+                    if prefix is not None:
+                        replica.metrics |= metrics_in(line)
+                        self._console.log(prefix, line)
         except ApiError as error:  # the pod went away before its log was read
-            self._console.log(prefix, f"(no log: {error})")
+            self._console.log(replica.prefix, f"(no log: {error})")
 
     async def _end(self, job: _Job) -> Outcome:
         condition, message = await job.outcome
         seconds = self._clock.monotonic() - job.started
+        # The job's end may be known before that of its pods: see them as they are now.
+        for obj in await self._client.list(untyped(Pod.resource), job.key.namespace):
+            pod = msgspec.convert(obj.raw, Pod)
+            if _is_of(pod, job.key):
+                self._see_pod(job, pod, obj.raw)
         # The replicas that have ended end their logs; those that still run (a failed job's others) are let go.
         if job.readers:
             await asyncio.wait(set(job.readers), timeout=DRAIN_SECONDS if condition == "Succeeded" else 0.5)
@@ -205,11 +221,6 @@ class Follower:
                 task.cancel()
         self._console.condition(job.key.name, condition, message)
         names = sorted(job.replicas)
-        failures = [
-            Failure(name, *failure, tuple(job.replicas[name].last_lines))
-            for name in names
-            if condition == "Failed" and (failure := job.replicas[name].failure)
-        ]
         return Outcome(
             job.key,
             condition,
@@ -217,8 +228,36 @@ class Follower:
             seconds,
             next((job.replicas[name].metrics for name in names if job.replicas[name].metrics), {}),
             sum(len(replica.pods) - 1 + sum(replica.restarts.values()) for replica in job.replicas.values()),
-            tuple(failures),
+            tuple(_failures(job)) if condition == "Failed" else (),
         )
+
+
+def _failures(job: _Job) -> Iterator[Failure]:
+    for _, replica in sorted(job.replicas.items()):
+        if ended := replica.failure:
+            last_lines = tuple(replica.last_lines.get(ended.container, ()))
+            yield Failure(replica.prefix, ended.exit_code, ended.reason, ended.message, last_lines)
+
+
+def _is_of(pod: Pod, job: JobKey) -> bool:
+    owner = controller_of(pod)
+    return (
+        owner is not None
+        and (owner.api_version, owner.kind) == (job.resource.api_version, job.resource.kind)
+        and (pod.namespace, owner.name) == (job.namespace, job.name)
+    )
+
+
+def _container_names(manifest: Any, key: str = "") -> Iterator[str]:
+    """Of all containers that a manifest describes, wherever its templates are."""
+    if isinstance(manifest, dict):
+        for name, item in manifest.items():
+            yield from _container_names(item, name)
+    elif isinstance(manifest, list):
+        for item in manifest:
+            if key in ("containers", "initContainers") and isinstance(item, dict):
+                yield str(item.get("name"))
+            yield from _container_names(item)
 
 
 def _replica_name(job: JobKey, pod: Pod) -> str:

@@ -17,6 +17,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from kfcore.api.meta import Manifest
+from kfcore.api.validation import show
 
 FieldPath = tuple[str | int, ...]
 """Where a field is: the keys and indices that lead to it."""
@@ -132,7 +133,9 @@ def _document(node: Node, source: str, number: int, directory: Path) -> Document
     at = Document(source, number, {}, directory, lines)
     if not isinstance(node, MappingNode):
         lines[()] = node.start_mark.line + 1
-        raise BadInput([at.problem((), f"expected a manifest (a mapping with apiVersion and kind), got {_what(node)}")])
+        raise BadInput(
+            [at.problem((), f"expected a manifest (a mapping with apiVersion and kind), found {_what(node)}")]
+        )
     if problems := list(_walk(node, (), at, lines, {node})):
         raise BadInput(problems)
     try:
@@ -167,7 +170,7 @@ def _walk(node: Node, path: FieldPath, at: Document, lines: dict[FieldPath, int]
     for part, key, value in children:
         line = key.start_mark.line + 1
         if not isinstance(node, SequenceNode) and not isinstance(key, ScalarNode):
-            yield at.problem((*path,), f"expected text as a key, got {_what(key)} (line {line})")
+            yield at.problem((*path,), f"expected text as a key, found {_what(key)} (line {line})")
         elif part in seen and part != "<<":
             lines[*path, part] = line
             yield at.problem((*path, part), f"is there twice, first on line {seen[part]}; expected each key once")
@@ -198,19 +201,19 @@ def _identity(document: Document) -> Iterable[str]:
     for key, example in (("apiVersion", "kubeflow.org/v1"), ("kind", "PyTorchJob")):
         value = manifest.get(key)
         if not isinstance(value, str) or not value:
-            yield document.problem((key,), f"expected text such as {example}, got {_got(manifest, key)}")
+            yield document.problem((key,), f"expected text such as {example}, found {_found(manifest, key)}")
     metadata = manifest.get("metadata")
     if not isinstance(metadata, dict):
-        yield document.problem(("metadata",), f"expected a mapping with a name, got {_got(manifest, 'metadata')}")
+        yield document.problem(("metadata",), f"expected a mapping with a name, found {_found(manifest, 'metadata')}")
         return
     if metadata.get("name") is None and metadata.get("generateName"):
         yield document.problem(
             ("metadata", "name"), "expected a name; generateName is for `kubectl create` against `kfcore local up`"
         )
     elif not isinstance(metadata.get("name"), str) or not metadata["name"]:
-        yield document.problem(("metadata", "name"), f"expected text, got {_got(metadata, 'name')}")
+        yield document.problem(("metadata", "name"), f"expected text, found {_found(metadata, 'name')}")
     if not isinstance(metadata.get("namespace", ""), str | None):
-        yield document.problem(("metadata", "namespace"), f"expected text, got {_got(metadata, 'namespace')}")
+        yield document.problem(("metadata", "namespace"), f"expected text, found {_found(metadata, 'namespace')}")
 
 
 def _repeated(documents: Iterable[Document]) -> Iterable[str]:
@@ -233,32 +236,13 @@ def _is_empty(node: Node | None) -> bool:
 def _what(node: Node) -> str:
     if isinstance(node, SequenceNode):
         return "a list"
-    return "a mapping" if isinstance(node, MappingNode) else f"the text {node.value!r}"
+    return "a mapping" if isinstance(node, MappingNode) else show(node.value)
 
 
-def _got(mapping: Manifest, key: str) -> str:
+def _found(mapping: Manifest, key: str) -> str:
     if key not in mapping:
         return "nothing"
-    value = mapping[key]
-    return describe(value)
-
-
-def describe(value: object) -> str:
-    """A value as an error message shows it: `the number 3`, `a list`."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return f"the number {value}"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case _:
-            text = str(value)
-            return repr(text if len(text) <= 60 else f"{text[:57]}…")
+    return show(mapping[key])
 
 
 def _place(error: yaml.YAMLError) -> str:

@@ -60,11 +60,11 @@ async def _run(documents: Sequence[Document]) -> int:
             await apply(cluster.client, documents)
             console = Console(sys.stdout)
             console.say(f"kubectl --kubeconfig {shlex.quote(str(cluster.kubeconfig))} get pods", DIM)
-            jobs = [
-                JobKey(resource, document.namespace, document.name)
+            jobs = {
+                JobKey(resource, document.namespace, document.name): document.manifest
                 for document in documents
                 if (resource := known.resource(document))
-            ]
+            }
             follower = Follower(cluster.client, cluster.logs, console, cluster.clock)
             outcomes = await follower.follow(jobs)
             summarize(console, outcomes)

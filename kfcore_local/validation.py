@@ -6,33 +6,16 @@ Takes the documents of `manifests.py`; the API server checks the rest when it ge
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from kfcore.api.codec import encode_json
-from kfcore.api.meta import CustomResource
+from kfcore.api import validation
+from kfcore.api.codec import load
+from kfcore.api.meta import CustomResource, Model
 from kfcore.api.resource import Resource
-from kfcore_local.manifests import BadInput, Document, FieldPath, describe
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "list_type": "a list",
-    "datetime_parsing": "a time such as 2024-01-31T09:30:00Z",
-    "datetime_from_date_parsing": "a time such as 2024-01-31T09:30:00Z",
-}
+from kfcore_local.manifests import BadInput, Document, FieldPath
 
 
 @dataclass(frozen=True)
@@ -71,59 +54,59 @@ def _problems(document: Document, documents: Sequence[Document], known: KnownKin
 
 
 def _wrong_fields(document: Document, model: type[CustomResource]) -> Iterator[str]:
-    try:
-        # Strict, as the API server is: the text "2" is no number. Of JSON, strict takes times and enumerations as text.
-        model.model_validate_json(encode_json(document.manifest), strict=True)
-    except ValidationError as error:
-        seen: set[FieldPath] = set()
-        for detail in error.errors(include_url=False):
-            path = _path(detail["loc"], document.manifest)
-            if path not in seen:  # the members of a union each say no
-                seen.add(path)
-                yield document.problem(path, _expectation(dict(detail)))
+    errors = validation.validate(model, document.manifest)
+    for error in errors:
+        yield document.problem(_path(error.path, document.manifest), error.message)
+    if not errors:
+        yield from _unknown_fields(document, load(model, document.manifest), ())
 
 
-def _path(location: tuple[int | str, ...], manifest: Any) -> FieldPath:
-    """The part of pydantic's location that is in the manifest: without names of union members and `[key]`."""
+def _unknown_fields(document: Document, value: object, path: FieldPath) -> Iterator[str]:
+    """Fields that no type declares: misspelt ones, as a rule. What the API server writes itself may hold any."""
+    if isinstance(value, Model):
+        names = {field: info.alias or field for field, info in type(value).model_fields.items()}
+        for extra in value.model_extra or {}:
+            close = difflib.get_close_matches(extra, names.values(), n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; expected {', '.join(names.values())}"
+            yield document.problem((*path, extra), f"is not a known field{hint}")
+        for field, name in names.items():
+            if path or name not in ("metadata", "status"):
+                yield from _unknown_fields(document, getattr(value, field), (*path, name))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unknown_fields(document, item, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unknown_fields(document, item, (*path, index))
+
+
+def _path(text: str, manifest: Any) -> FieldPath:
+    """`spec.containers[0].name` as keys and indices, with replica types as the manifest spells them."""
     path: list[str | int] = []
     value = manifest
-    for position, part in enumerate(location):
-        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
-            value = value[part]  # type: ignore[index]
-        elif part == "[key]" or position < len(location) - 1:
-            continue
-        elif not isinstance(value, dict):
-            break
+    for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", text):
+        part: str | int = int(index) if index else key
+        if isinstance(value, dict):
+            part = next((name for name in value if name.lower() == key.lower()), part)
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
         path.append(part)
     return tuple(path)
-
-
-def _expectation(detail: Mapping[str, Any]) -> str:
-    kind, got = detail["type"], describe(detail.get("input"))
-    if kind == "missing":
-        return "is missing; expected a value"
-    if kind in ("literal_error", "enum"):
-        return f"expected one of {str(detail['ctx']['expected']).replace(' or ', ', ').replace(chr(39), '')}, got {got}"
-    if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, got {got}"
-    if kind == "value_error":
-        return str(detail["msg"]).removeprefix("Value error, ")
-    message = str(detail["msg"])
-    return f"{message[:1].lower()}{message[1:]}, got {got}"
 
 
 def _unknown_kind(api_version: str, kind: str, known: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """The field to change, and what is expected there."""
     versions = [version for version, name in known if name == kind]
     if versions:
-        return "apiVersion", f"expected {' or '.join(versions)} for a {kind}, got {api_version!r}"
+        return "apiVersion", f"expected {' or '.join(versions)} for a {kind}; found {api_version!r}"
     same_group = [name for version, name in known if version == api_version]
     close = difflib.get_close_matches(kind, [name for _, name in known], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     if same_group:
-        return "kind", f"expected a kind of {api_version}: {', '.join(sorted(same_group))}; got {kind!r}{hint}"
+        return "kind", f"expected a kind of {api_version}: {', '.join(sorted(same_group))}; found {kind!r}{hint}"
     groups = ", ".join(sorted({version for version, _ in known}))
-    return "apiVersion", f"expected one of {groups}; got {api_version!r}{hint}"
+    return "apiVersion", f"expected one of {groups}; found {api_version!r}{hint}"
 
 
 def _defined_by(documents: Iterable[Document]) -> Iterator[tuple[str, str]]:
