@@ -86,12 +86,11 @@ def _add_replica_type_rule(kind: type[Job[Any]], spec: Manifest) -> None:
     known = [name.lower() for name in model.replica_types()]
     replica_specs = spec["properties"][model.replicas_alias()]
     replica_specs["maxProperties"] = 16  # bounds the rule's cost, without which an API server refuses it
-    replica_specs["x-kubernetes-validations"] = [
-        {
-            "rule": f"self.all(name, name.lowerAscii() in {json.dumps(known)})",
-            "message": f"unknown replica type: expected one of {', '.join(model.replica_types())}",
-        }
-    ]
+    rule = {
+        "rule": f"self.all(name, name.lowerAscii() in {json.dumps(known)})",
+        "message": f"unknown replica type: expected one of {', '.join(model.replica_types())}",
+    }
+    replica_specs["x-kubernetes-validations"] = [rule, *replica_specs.get("x-kubernetes-validations", [])]
 
 
 def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Manifest:

@@ -121,6 +121,10 @@ class JobController(Generic[JobT]):
         """Whether enough replicas run to call the job running."""
         return any(group.active for group in replicas.values())
 
+    def tolerates_failure(self, job: JobT, replica_type: str) -> bool:
+        """Whether the job goes on without replicas of a type that failed for good."""
+        return False
+
     def is_master(self, job: JobT, replica_type: str, index: int) -> bool:
         """Whether a replica's pod carries the role `master`, whose log stands for the job's."""
         return index == 0 and replica_type == next(iter(job.spec.replica_specs), None)

@@ -91,7 +91,12 @@ def settle(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[s
     if end is not None and status.now >= end:
         status.fail(run_policy.DEADLINE_PASSED.format(name=job.name))
         return None
-    final = [(group, pod) for group in replicas.values() for pod in group.failed_pods if _final(controller, group, pod)]
+    final = [
+        (group, pod)
+        for group in replicas.values()
+        for pod in group.failed_pods
+        if _final(controller, group, pod) and not controller.tolerates_failure(job, group.type)
+    ]
     retried = [(group, _retried(controller, group)) for group in replicas.values()]
     new = {group.type: _uncounted(status, group, pods) for group, pods in retried}
     restarts = run_policy.restarts_counted(replicas.values(), status.restarts, sum(map(len, new.values())))
