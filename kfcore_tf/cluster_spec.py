@@ -24,8 +24,9 @@ def tf_config(cluster: Endpoints, task: str, index: int) -> str:
 
 
 def sparse_tf_config(cluster: Endpoints, task: str, index: int) -> str:
-    """The cluster as one replica of a job with dynamic workers needs it, so that no replica knows how many workers there
-    are: a worker knows itself and the parameter servers, a parameter server itself, anyone else the chief and the servers.
+    """The cluster as one replica of a job with dynamic workers needs it, so that nobody knows how many workers there are.
+
+    A worker knows itself and the parameter servers, a parameter server itself, anyone else the chief and the servers.
     """
     servers = cluster.get("ps")
     match task:

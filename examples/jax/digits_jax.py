@@ -1,7 +1,7 @@
 """Trains a small network on handwritten digits, data-parallel: the script that `digits-jax.yaml` runs in every worker.
 
-It knows nothing of kfcore. COORDINATOR_ADDRESS, COORDINATOR_PORT, NUM_PROCESSES and PROCESS_ID come from the environment,
-as on a cluster. The data are the 1,797 images of 8×8 pixels that scikit-learn ships.
+It knows nothing of kfcore. COORDINATOR_ADDRESS, COORDINATOR_PORT, NUM_PROCESSES and PROCESS_ID come from the
+environment, as on a cluster. The data are the 1,797 images of 8×8 pixels that scikit-learn ships.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trains a small network on handwritten digits, data-parallel: the script that `digits-mirrored.yaml` runs in every worker.
+"""Trains a small network on handwritten digits, data-parallel: the script that `digits-mirrored.yaml` runs everywhere.
 
 It knows nothing of kfcore: MultiWorkerMirroredStrategy finds the other workers in TF_CONFIG, as on a cluster.
 The data are the 1,797 images of 8×8 pixels that scikit-learn ships.
@@ -67,7 +67,7 @@ def main() -> int:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     resolver = strategy.cluster_resolver
     workers = len(resolver.cluster_spec().as_dict().get("worker", [])) or 1
-    print(f"worker {resolver.task_id} of {workers} trains, {strategy.num_replicas_in_sync} replicas in step", flush=True)
+    print(f"worker {resolver.task_id} of {workers} trains, {strategy.num_replicas_in_sync} in step", flush=True)
 
     x, y, held_out_x, held_out_y = digits()
     batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=0).batch(BATCH_SIZE, drop_remainder=True)

@@ -1,5 +1,5 @@
-"""Fits a plane to noisy points with a chief, workers and a parameter server: the script that `parameter-server.yaml` runs
-in every replica.
+"""Fits a plane to noisy points with a chief, workers and a parameter server: the script that `parameter-server.yaml`
+runs in every replica.
 
 The replicas take their parts from TF_CONFIG: the chief hands steps to the workers, which read and change the variables
 that the parameter server holds. Workers and servers serve for ever; the job is over when its chief is.
