@@ -152,16 +152,12 @@ def _priority(version: str) -> tuple[int, int, int, str]:
 def custom_strategy(kind: ServedKind) -> Strategy:
     schema = kind.schema or {"x-kubernetes-preserve-unknown-fields": True}
     return Strategy(
-        default=partial(_shape, schema),
+        decode=partial(prune, schema=schema, root=True),
+        default=partial(fill_defaults, schema=schema),
         validate=partial(_validate, schema),
         unconditional_update=False,
         keeps_status=not kind.status,
     )
-
-
-def _shape(schema: Manifest, manifest: Manifest) -> None:
-    prune(manifest, schema, root=True)
-    fill_defaults(manifest, schema)
 
 
 def _validate(schema: Manifest, manifest: Manifest, previous: Manifest | None) -> list[FieldError]:

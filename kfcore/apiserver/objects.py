@@ -115,6 +115,7 @@ class Objects:
         manifest = self._arrange(kind, metadata, manifest)
         if kind.status and not strategy.keeps_status:
             manifest.pop("status", None)
+        strategy.decode(manifest)
         strategy.default(manifest)
         strategy.on_create(manifest)
         errors = meta.validate(manifest["metadata"], strategy.names) + strategy.validate(manifest, None)
@@ -205,6 +206,7 @@ class Objects:
                 manifest["status"] = before["status"]
             else:
                 manifest.pop("status", None)
+        strategy.decode(manifest)
         strategy.default(manifest)
         if strategy.generation and subresource != "binding" and _spec_of(manifest) != _spec_of(before):
             manifest["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1

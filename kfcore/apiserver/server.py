@@ -6,8 +6,11 @@ What a verb does is elsewhere: `reading.py` (get, list, watch), `writing.py` (cr
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kfcore.api.meta import Manifest
-from kfcore.apiserver import builtin, discovery
+from kfcore.api.resource import Resource
+from kfcore.apiserver import builtin, discovery, shapes
 from kfcore.apiserver.catalogue import builtin_kinds
 from kfcore.apiserver.crd import CustomKinds, crd_strategy
 from kfcore.apiserver.kinds import Kinds, ServedKind
@@ -42,6 +45,7 @@ class ApiServer:
         self.storage = Storage()
         self.objects = Objects(self.kinds, self.storage, self.strategy, self.clock, seed)
         self._builtin = builtin.strategies()
+        self._strategies: dict[Resource, Strategy] = {}
         self._builtin["customresourcedefinitions.apiextensions.k8s.io"] = crd_strategy(self.objects)
         self.custom = CustomKinds(self.objects)
         self._openapi = OpenApi(self.kinds)
@@ -56,7 +60,11 @@ class ApiServer:
     def strategy(self, kind: ServedKind) -> Strategy:
         if kind.custom:
             return self.custom.strategy(kind)
-        return self._builtin.get(kind.storage) or builtin.PLAIN
+        found = self._strategies.get(kind.resource)
+        if found is None:
+            base = self._builtin.get(kind.storage) or builtin.PLAIN
+            found = self._strategies[kind.resource] = replace(base, decode=shapes.decoder(kind.resource))
+        return found
 
     def install_crd(self, manifest: Manifest) -> None:
         """Serve a CRD's kind, or the changed CRD's in place of what was served. Raises Invalid for a malformed one."""

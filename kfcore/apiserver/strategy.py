@@ -13,6 +13,7 @@ from kfcore.api.meta import Manifest
 from kfcore.apiserver.names import dns_subdomain
 from kfcore.apiserver.status import FieldError
 
+Decode = Callable[[Manifest], list[str]]
 Default = Callable[[Manifest], None]
 Validate = Callable[[Manifest, Manifest | None], list[FieldError]]
 Names = Callable[[str], str | None]
@@ -22,17 +23,25 @@ def _nothing(manifest: Manifest) -> None:
     pass
 
 
+def _nothing_unknown(manifest: Manifest) -> list[str]:
+    return []
+
+
 def _no_errors(manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """`default` fills a manifest in place (of any version of the kind). `validate` gets the object as it would be
-    stored and, for an update, as it was. `on_create` runs on creation alone, after the client's status is dropped.
-    `finalizer` is put on when a deletion begins.
+    """What one kind does differently.
+
+    `decode` drops, in place, what the kind's types do not know, and returns the places of it; `default` fills a manifest
+    in place (of any version of the kind). `on_create` runs on creation alone, after the client's status is dropped.
+    `validate` gets the object as it would be stored and, for an update, as it was. `finalizer` is put on when a
+    deletion begins.
     """
 
+    decode: Decode = _nothing_unknown
     default: Default = _nothing
     on_create: Default = _nothing
     validate: Validate = _no_errors

@@ -20,7 +20,6 @@ from kfcore.apiserver.reading import Reading, list_body
 from kfcore.apiserver.representation import negotiate
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route
-from kfcore.apiserver.schema import prune
 from kfcore.apiserver.status import (
     JSON,
     bad_request,
@@ -104,8 +103,19 @@ class Writing:
                 )
         manifest = check_kind(resource, body, custom=kind.custom)
         if request.query.get("fieldValidation") == "Strict":
-            refuse_unknown_fields(kind, manifest)
+            self._refuse_unknown_fields(kind, manifest)
         return manifest
+
+    def _refuse_unknown_fields(self, kind: ServedKind, manifest: Manifest) -> None:
+        """What `fieldValidation=Strict` asks for. Raises BadRequest."""
+        unknown = self._objects.strategy(kind).decode(decode_json(encode_json(manifest)))
+        if unknown:
+            resource = kind.resource
+            listed = ", ".join(f'unknown field "{place}"' for place in unknown)
+            raise bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: strict '
+                f"decoding error: {listed}"
+            )
 
     def answer(self, kind: ServedKind, stored: Stored, request: Request, status: int = 200) -> Response:
         view = negotiate(
@@ -246,20 +256,6 @@ def check_kind(resource: Resource, body: Any, *, custom: bool, exact: bool = Fal
             f"({resource.api_version})"
         )
     return body
-
-
-def refuse_unknown_fields(kind: ServedKind, manifest: Manifest) -> None:
-    """What `fieldValidation=Strict` asks for, of kinds that have a schema. Raises BadRequest."""
-    if kind.schema is None:
-        return
-    unknown = prune(decode_json(encode_json(manifest)), kind.schema, root=True)
-    if unknown:
-        resource = kind.resource
-        listed = ", ".join(f'unknown field "{place}"' for place in unknown)
-        raise bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: strict decoding '
-            f"error: {listed}"
-        )
 
 
 def patch_change(kind: ServedKind, type_: str, body: bytes) -> Change:
