@@ -24,7 +24,7 @@ def tf_config(cluster: Endpoints, task: str, index: int) -> str:
 
 
 def sparse_tf_config(cluster: Endpoints, task: str, index: int) -> str:
-    """The cluster as one replica of a job with dynamic workers needs it, so that nobody knows how many workers there are.
+    """The cluster as one replica of a job with dynamic workers needs it, so that none knows how many workers there are.
 
     A worker knows itself and the parameter servers, a parameter server itself, anyone else the chief and the servers.
     """
