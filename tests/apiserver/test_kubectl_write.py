@@ -133,7 +133,7 @@ def test_edit_saves_what_the_editor_changed(kubectl: Kubectl, tmp_path: Path) ->
     editor.chmod(0o755)
     assert kubectl("edit", "widget", "w", KUBE_EDITOR=str(editor)).out == "widget.example.com/w edited\n"
     assert kubectl("get", "widget", "w", "-o", "jsonpath={.spec.size}").out == "5"
-    assert "no changes" in kubectl("edit", "widget", "w").out.lower()
+    assert "no changes" in kubectl("edit", "widget", "w").err
 
 
 def test_diff_shows_what_an_apply_would_change(kubectl: Kubectl) -> None:
