@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfcore.api.meta import ObjectMeta
@@ -31,11 +31,8 @@ AMOUNTS = st.one_of(st.integers(0, 8), st.integers(0, 100).map(lambda percent: f
 @st.composite
 def deployments(draw: st.DrawFn) -> Deployment:
     rolling = RollingUpdateDeployment(max_surge=draw(AMOUNTS), max_unavailable=draw(AMOUNTS))
-    return Deployment(spec=DeploymentSpec(replicas=draw(st.integers(0, 12)), strategy=_rolling(rolling)))
-
-
-def _rolling(rolling: RollingUpdateDeployment) -> DeploymentStrategy:
-    return DeploymentStrategy(rolling_update=rolling)
+    strategy = DeploymentStrategy(rolling_update=rolling)
+    return Deployment(spec=DeploymentSpec(replicas=draw(st.integers(0, 12)), strategy=strategy))
 
 
 def a_set(name: str, replicas: int, available: int = 0, maximum: int = 0) -> ReplicaSet:
@@ -49,6 +46,7 @@ def a_set(name: str, replicas: int, available: int = 0, maximum: int = 0) -> Rep
     )
 
 
+@settings(deadline=None)
 @given(deployments(), st.data())
 def test_a_rollout_keeps_its_limits_and_ends(deployment: Deployment, data: st.DataObject) -> None:
     wanted = deployment.spec.replicas
@@ -69,6 +67,7 @@ def test_a_rollout_keeps_its_limits_and_ends(deployment: Deployment, data: st.Da
     assert (old, new) == (0, wanted)
 
 
+@settings(deadline=None)
 @given(deployments(), st.lists(st.integers(1, 9), min_size=2, max_size=4))
 def test_proportional_scaling_gives_out_exactly_what_there_is(deployment: Deployment, present: list[int]) -> None:
     former = sum(present)
