@@ -1,0 +1,225 @@
+"""Whatever is sent, the answer is a Status that says what was wrong: never an exception, never a 500."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kfcore.apiserver.request import Request, Response
+from kfcore.apiserver.server import ApiServer
+from kfcore.testing import FakeClock
+
+WIDGET_CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.com"},
+    "spec": {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {"type": "object", "properties": {"replicas": {"type": "integer"}}},
+                            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}  # fmt: skip
+SEEDS: dict[str, Any] = {
+    "/api/v1/namespaces/default/pods": {
+        "metadata": {"name": "p", "labels": {"a": "b"}, "ownerReferences": [{"uid": "u", "controller": True}]},
+        "spec": {
+            "containers": [
+                {
+                    "name": "c",
+                    "image": "i",
+                    "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                    "ports": [{"containerPort": 80}],
+                    "resources": {"limits": {"cpu": 1}},
+                    "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                    "livenessProbe": {"httpGet": {"port": 80}},
+                }
+            ],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "tolerations": [{"key": "k"}],
+        },
+        "status": {"phase": "Running", "conditions": [{"type": "Ready"}], "containerStatuses": [{"name": "c"}]},
+    },
+    "/api/v1/namespaces/default/services": {
+        "metadata": {"name": "s"},
+        "spec": {"selector": {"a": "b"}, "ports": [{"port": 80, "targetPort": "http"}]},
+    },
+    "/api/v1/namespaces/default/secrets": {"metadata": {"name": "s"}, "data": {"a": "Yg=="}, "stringData": {"c": "d"}},
+    "/api/v1/namespaces/default/events": {
+        "metadata": {"name": "e"},
+        "involvedObject": {"namespace": "default"},
+        "source": {"component": "x"},
+    },
+    "/apis/apps/v1/namespaces/default/deployments": {
+        "metadata": {"name": "d"},
+        "spec": {
+            "replicas": 1,
+            "strategy": {"rollingUpdate": {"maxSurge": 1}},
+            "selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        },
+    },
+    "/apis/coordination.k8s.io/v1/namespaces/default/leases": {
+        "metadata": {"name": "l"},
+        "spec": {"leaseDurationSeconds": 3},
+    },
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings": {
+        "metadata": {"name": "b"},
+        "subjects": [{"kind": "User", "name": "u"}],
+        "roleRef": {"kind": "Role", "name": "r"},
+    },
+    "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews": {"spec": {"resourceAttributes": {"verb": "get"}}},
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions": WIDGET_CRD,
+    "/apis/example.com/v1/namespaces/default/widgets": {
+        "apiVersion": "example.com/v1",
+        "kind": "Widget",
+        "metadata": {"name": "w"},
+        "spec": {"replicas": 1},
+    },
+}
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 70000),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.just([]),
+    st.just({}),
+    st.just([None]),
+    st.just([1, "a", {}]),
+    st.just({"a": None, "b": [1]}),
+)
+PATCHES = (
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/json-patch+json",
+    "application/apply-patch+yaml",
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        found += places(inner, (*path, key))
+    return found
+
+
+def damaged(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
+    copy = json.loads(json.dumps(value))
+    parent = copy
+    for key in path[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = junk
+    return copy
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> tuple[str, Any]:
+    path = draw(st.sampled_from(sorted(SEEDS)))
+    body = SEEDS[path]
+    for _ in range(draw(st.integers(1, 2))):
+        if remaining := places(body):
+            body = damaged(body, draw(st.sampled_from(remaining)), draw(JUNK))
+    return path, body
+
+
+def a_server() -> ApiServer:
+    server = ApiServer(clock=FakeClock(), seed=1)
+    server.install_crd(json.loads(json.dumps(WIDGET_CRD)))
+    return server
+
+
+async def send(server: ApiServer, method: str, path: str, body: Any = None, **headers: str) -> Response:
+    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    path, _, query = path.partition("?")
+    pairs = dict(part.split("=", 1) for part in query.split("&") if "=" in part)
+    headers = {key.replace("_", "-"): value for key, value in headers.items()}
+    return await server.handle(Request(method, path, pairs, headers, data))
+
+
+def assert_answered(response: Response) -> None:
+    assert response.status < 500, response.body
+    if response.status >= 400:
+        assert isinstance(response.body, bytes)
+        assert json.loads(response.body)["kind"] == "Status"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(bodies(), st.sampled_from(PATCHES))
+async def test_a_damaged_object_is_refused_or_stored_but_never_breaks_the_server(
+    damage: tuple[str, Any], patch_type: str
+) -> None:
+    path, body = damage
+    server = a_server()
+    assert_answered(await send(server, "POST", path, SEEDS[path]))
+    assert_answered(await send(server, "POST", path, body))
+    name = SEEDS[path].get("metadata", {}).get("name", "x")
+    assert_answered(await send(server, "PUT", f"{path}/{name}", body))
+    query = "?fieldManager=m&force=true" if patch_type.endswith("yaml") else ""
+    assert_answered(await send(server, "PATCH", f"{path}/{name}{query}", body, content_type=patch_type))
+    assert_answered(await send(server, "PATCH", f"{path}/{name}/status{query}", body, content_type=patch_type))
+    assert_answered(await send(server, "GET", path))
+    assert_answered(await send(server, "DELETE", f"{path}/{name}", body))
+    await server.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEIRD"]),
+    st.text(max_size=20),
+    st.sampled_from(["labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "dryRun", "accept"]),
+    st.text(max_size=12),
+)
+async def test_odd_paths_and_parameters_are_answered(method: str, tail: str, parameter: str, value: str) -> None:
+    server = a_server()
+    for path in (f"/api/v1/namespaces/default/pods/{tail}", f"/{tail}", "/api/v1/pods", f"/apis/{tail}/v1/x"):
+        response = await server.handle(Request(method, path, {parameter: value}, {"accept": value}, b""))
+        assert response.status in (504, *range(200, 500)), response.body
+        close = getattr(response.body, "aclose", None)
+        if close:
+            await close()
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{not json", 400),
+        (b"\xff\xfe", 400),
+        (b"[]", 400),
+        (b"null", 400),
+        (b"[" * 100_000, 400),
+        (b" " * (3 * 1024 * 1024 + 1), 413),
+    ],
+)
+async def test_a_body_that_is_no_object_is_refused(body: bytes, status: int) -> None:
+    response = await send(a_server(), "POST", "/api/v1/namespaces/default/configmaps", body)
+    assert response.status == status
+
+
+async def test_an_unknown_media_type_is_refused() -> None:
+    response = await send(
+        a_server(), "POST", "/api/v1/namespaces/default/configmaps", b"x", content_type="application/x-odd"
+    )
+    assert response.status == 415
