@@ -43,23 +43,14 @@ class ContainerStatus(Struct, frozen=True):
     last_state: ContainerState = ContainerState()
 
 
-class PodCondition(Struct, frozen=True):
-    type: str
-    status: str
-    reason: str = ""
-    message: str = ""
-    last_transition_time: datetime | None = None
-
-
 class PodStatus(Struct, frozen=True):
     phase: str = ""
     reason: str = ""
     message: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
     start_time: datetime | None = None
-    conditions: list[PodCondition] = []
-    init_container_statuses: list[ContainerStatus] = []
-    container_statuses: list[ContainerStatus] = []
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
 
 
 class PodSpec(Struct, frozen=True):

@@ -1,5 +1,5 @@
 """`python -m kfcore.api.generate`: makes the schema of PodTemplateSpec that the job CRDs carry, out of the type facts
-of kubernetes-asyncio's models. It is stored because those models take a second to import. A test fails when it is stale.
+of kubernetes-asyncio's models. Those models take a second to import, so it is stored. A test fails when it is stale.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class ObjectMeta(Struct, frozen=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: list[OwnerReference] = []
-    finalizers: list[str] = []
+    finalizers: tuple[str, ...] = ()
 
 
 class ServerObject(_Identity, Struct, frozen=True):

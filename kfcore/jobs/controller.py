@@ -114,7 +114,8 @@ class JobController(Generic[JobT]):
 
         Running, restarting and failing are settled after this, by `is_running` and the restart policies.
         """
-        if all(group.all_succeeded for group in replicas.values() if group.wanted):
+        wanted = [group for group in replicas.values() if group.wanted]
+        if wanted and all(group.all_succeeded for group in wanted):
             status.succeed(self.succeeded_message(job))
 
     def is_running(self, job: JobT, replicas: Mapping[str, Replicas]) -> bool:
