@@ -6,6 +6,7 @@ longer has it, list again.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -28,6 +29,9 @@ T = TypeVar("T", bound=Object)
 T_contra = TypeVar("T_contra", bound=Object, contravariant=True)
 
 log = structlog.get_logger(__name__)
+
+# Events handled in a row before other tasks get a turn: a few milliseconds.
+BURST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,8 @@ class Reflector(Generic[T]):
                 watchdog.feed()
                 obj = event.object
                 received += 1
+                if received % BURST == 0:
+                    await asyncio.sleep(0)  # lines that have arrived already come without a pause
                 match event.type:
                     case "ADDED" | "MODIFIED":
                         sink.set(read(obj) if is_raw else obj)

@@ -12,6 +12,8 @@ from typing import Self
 from kfcore.client.http import Connection, HttpTransport
 from kfcore.client.rest import RestClient
 from kfcore.client.retry import DEFAULT_POLICY, RetryingTransport, RetryPolicy
+from kfcore.client.throttle import Throttle, ThrottledTransport
+from kfcore.client.transport import Transport
 from kfcore.clock import Clock
 
 # Watches keep their connections, so this bounds what a burst of requests may open beside them.
@@ -32,20 +34,24 @@ class ClusterClient(RestClient):
         context: str | None = None,
         *,
         retry: RetryPolicy = DEFAULT_POLICY,
+        throttle: Throttle | None = None,
         clock: Clock | None = None,
     ) -> Self:
         """To the cluster of a kubeconfig file and context (None: its current one).
 
         Without `kubeconfig`, the first of these that there is: `$KUBECONFIG`, the service account of the pod that this
-        runs in, `~/.kube/config`. Raises `ConfigurationError`.
+        runs in, `~/.kube/config`. `throttle` limits the rate of requests (None: not at all, since servers share out
+        their time themselves). Raises `ConfigurationError`.
         """
         where = Path(kubeconfig) if kubeconfig else _default_kubeconfig()
 
         async def open_connection() -> Connection:
             return await _open_configured(where, context)
 
-        http = HttpTransport(await open_connection(), open_connection)
-        return cls(RetryingTransport(http, clock=clock, policy=retry))
+        transport: Transport = HttpTransport(await open_connection(), open_connection)
+        if throttle:
+            transport = ThrottledTransport(transport, throttle, clock=clock)
+        return cls(RetryingTransport(transport, clock=clock, policy=retry))
 
     @classmethod
     async def at(

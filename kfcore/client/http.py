@@ -44,6 +44,7 @@ class HttpTransport:
         self._connection = connection
         self._connect = connect
         self._renewing = asyncio.Lock()
+        self._retired: Connection | None = None
         self.request_counts: Counter[tuple[str, str, str]] = Counter()
 
     @property
@@ -72,6 +73,8 @@ class HttpTransport:
 
     async def close(self) -> None:
         await self._connection.session.close()
+        if self._retired:
+            await self._retired.session.close()
 
     async def _send(self, connection: Connection, request: Request) -> Response:
         async with _errors_translated(connection), await self._open(connection, request) as answer:
@@ -108,7 +111,10 @@ class HttpTransport:
         async with self._renewing:
             if self._connection is refused:
                 self._connection = await self._connect()
-                await refused.session.close()
+                # What still runs over the refused connection, a watch perhaps, may finish until the next renewal.
+                if self._retired:
+                    await self._retired.session.close()
+                self._retired = refused
         return True
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from kfcore.client.errors import ConnectionFailed, NotConnected
 from kfcore.client.retry import RetryingTransport, RetryPolicy
+from kfcore.client.throttle import Throttle, ThrottledTransport
 from kfcore.client.transport import Request, Response
 from kfcore.testing import FakeClock
 
@@ -108,3 +109,17 @@ async def test_there_is_an_end_and_the_last_answer_counts(clock: FakeClock) -> N
     script = Script(clock, Response(429, b"", {"Retry-After": "20"}))
     assert (await call(script, GET)).status == 429
     assert len(script.times) == 2
+
+
+async def test_a_throttle_lets_a_burst_through_and_then_its_rate(clock: FakeClock) -> None:
+    script = Script(clock, OK)
+    transport = ThrottledTransport(script, Throttle(rate=2, burst=3), clock=clock)
+    calls = [asyncio.create_task(transport.send(GET)) for _ in range(6)]
+    await clock.advance(10)
+    await asyncio.gather(*calls)
+    assert script.times == [0, 0, 0, 0.5, 1.0, 1.5]
+
+
+def test_a_throttle_that_lets_nothing_through_is_refused() -> None:
+    with pytest.raises(ValueError, match="rate above 0"):
+        Throttle(rate=0)
