@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from kfcore.api.core import Pod as CorePod
-from kfcore.api.core import PodStatus
+from kfcore.api.core import PodStatus as CorePodStatus
 from kfcore.api.core import Service as CoreService
 from kfcore.api.meta import Manifest, ObjectMeta, ServerObject, Struct
 from kfcore.api.resource import Resource
@@ -37,6 +37,20 @@ class PodSpec(Struct, frozen=True):
     restart_policy: str = "Always"
     containers: list[Container] = []
     init_containers: list[Manifest] = []
+
+
+class PodCondition(Struct, frozen=True):
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: datetime | None = None
+
+
+class PodStatus(CorePodStatus, frozen=True):
+    """With the conditions, which job operators have no use for, and which are a third of what a pod weighs in memory."""
+
+    conditions: list[PodCondition] = []
 
 
 class Pod(ServerObject, frozen=True):
