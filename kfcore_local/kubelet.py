@@ -13,8 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
-import structlog
-
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.logs import LogOptions
 from kfcore.cache.informer import Change, Informer
@@ -29,8 +27,6 @@ from kfcore_local.network import LocalService, Network
 from kfcore_local.node import keep_node
 from kfcore_local.pod_worker import PodWorker
 from kfcore_local.pods import LocalPod
-
-log = structlog.get_logger(__name__)
 
 HOST_IP = "127.0.0.1"
 
@@ -109,9 +105,6 @@ class Kubelet:
     async def _run_worker(self, uid: str, worker: PodWorker) -> None:
         try:
             await worker.run()
-        except Exception:
-            log.exception("pod.worker_failed", pod=worker.pod.key)
-            self._machine.recorder.warning(worker.pod, "FailedSync", "error running the pod; see kfcore's log")
         finally:
             self._workers.pop(uid, None)
 

@@ -13,7 +13,7 @@ bind a port on all addresses at once, so two jobs with the same port would colli
 - *Peers* are Services that select the pod itself or have the pod's owner. Other Services keep their port (or its
   numeric target port), because their pods were not told of another, unless a peer has had it mapped.
 - *Before the Service.* Operators create pods before the Services that name them. In variables, a name that begins with
-  the owner's name and ends in a number (`digits-master-0` of the job `digits`) is a peer already, and so is the pod's.
+  the owner's name and ends in a number (`digits-master-0` of the job `digits`) is a peer already.
 
 Values of references (`valueFrom`, `envFrom`) are data and stay as they are.
 """
@@ -182,7 +182,7 @@ class Network:
             return endpoint
         owner = controller_of(pod)
         is_peer = owner is not None and re.fullmatch(rf"{re.escape(owner.name)}-(.*-)?[0-9]+", name)
-        return self._endpoint(namespace, name) if is_peer or name == pod.name else None
+        return self._endpoint(namespace, name) if is_peer else None
 
     def _port(self, pod: LocalPod, endpoint: _Endpoint, port: int) -> int:
         service = endpoint.service

@@ -65,7 +65,7 @@ class PodWorker:
     async def run(self) -> None:
         try:
             if not self.pod.is_finished:
-                await self._live()
+                await self._live_or_fail()
             await self._deleted.wait()
             await self._delete()
         finally:
@@ -73,6 +73,16 @@ class PodWorker:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _live_or_fail(self) -> None:
+        try:
+            await self._live()
+        except Exception as error:
+            log.exception("pod.worker_failed", pod=self.pod.key)
+            message = f"the kubelet could not run the pod: {type(error).__name__}: {error}"
+            self._machine.recorder.warning(self.pod, "FailedSync", message)
+            self._fate = PodFate(failed=True, reason="FailedSync", message=message)
+            await self._write_status()
 
     async def _live(self) -> None:
         machine, pod = self._machine, self.pod
@@ -99,8 +109,8 @@ class PodWorker:
             writer.cancel()
             stopper.cancel()
             killer.cancel()
-        if deadline is not None:
-            deadline.cancel()
+            if deadline is not None:
+                deadline.cancel()
         await self._write_status()
         log.info("pod.ended", namespace=pod.namespace, name=pod.name, phase=self._written.get("phase"))
 

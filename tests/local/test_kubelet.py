@@ -226,18 +226,14 @@ async def test_restarts_are_counted_and_back_off(tmp_path: Path) -> None:
 async def test_deleting_a_pod_gives_it_its_grace(machine: Machine) -> None:
     name = await machine.run("sh", "-c", f"trap 'echo bye; exit 0' TERM; echo $$$$; {FOREVER.partition(';')[2]}")
     pod = await machine.until_phase(name, "Running")
-    follow = asyncio.create_task(_follow(machine, pod))
+    output = machine.kubelet.read(pod, "main", LogOptions(follow=True))
+    pid = int(await anext(output))
     await machine.client.delete(POD, name, "default")
+    assert b"".join([chunk async for chunk in output]) == b"bye\n"
     await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
-    output = await follow
-    assert output.endswith("bye\n")
     with pytest.raises(ProcessLookupError):
-        os.kill(int(output.split()[0]), 0)
+        os.kill(pid, 0)
     assert await machine.events("Killing") == ["Stopping container main"]
-
-
-async def _follow(machine: Machine, pod: Manifest) -> str:
-    return b"".join([c async for c in machine.kubelet.read(pod, "main", LogOptions(follow=True))]).decode()
 
 
 async def test_a_pod_that_is_removed_at_once_is_killed_at_once(machine: Machine) -> None:
@@ -261,6 +257,12 @@ async def test_a_mount_that_cannot_be_had_fails_the_pod_with_the_reason(machine:
     assert pod["status"]["reason"] == "FailedMount"
     assert "nothing can be mounted at /data" in pod["status"]["message"]
     assert len(await machine.events("FailedMount")) == 1
+
+
+async def test_a_pod_that_the_kubelet_cannot_run_fails_with_the_reason(machine: Machine) -> None:
+    name = await machine.run("true", "with a \0 byte")
+    pod = await machine.until_phase(name, "Failed")
+    assert "null byte" in str(pod["status"])
 
 
 async def test_a_host_path_at_its_own_place_passes(machine: Machine, tmp_path: Path) -> None:

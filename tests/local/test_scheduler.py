@@ -11,6 +11,7 @@ from kfcore.api.core import Event, Lease, Pod
 from kfcore.api.meta import Manifest, untyped
 from kfcore.clock import SystemClock
 from kfcore.testing.client import FakeClient
+from kfcore.testing.clock import FakeClock
 from kfcore_local.node import Node, keep_node
 from kfcore_local.scheduler import Scheduler
 
@@ -70,14 +71,15 @@ async def test_other_schedulers_pods_are_left_alone(client: FakeClient) -> None:
 
 
 async def test_the_node_is_ready_and_renews_its_lease() -> None:
-    client = FakeClient()
-    task = asyncio.create_task(keep_node(client, client.clock, "here", "127.0.0.1"))
-    await client.clock.advance(0)
+    clock = FakeClock()
+    client = FakeClient(clock=clock)
+    task = asyncio.create_task(keep_node(client, clock, "here", "127.0.0.1"))
+    await clock.advance(0)
     node = await client.get(untyped(Node.resource), "here")
     ready = next(c for c in node.raw["status"]["conditions"] if c["type"] == "Ready")
     assert ready["status"] == "True"
     first = (await client.get(Lease, "here", "kube-node-lease")).spec.renew_time
-    await client.clock.advance(10)
+    await clock.advance(10)
     second = (await client.get(Lease, "here", "kube-node-lease")).spec.renew_time
     assert first is not None
     assert second is not None

@@ -95,7 +95,7 @@ async def test_who_ignores_the_signal_is_killed_after_the_grace(log: ContainerLo
 async def test_a_large_environment_and_much_output_pass(log: ContainerLog) -> None:
     env = {**os.environ, **{f"BIG_{number}": "x" * 60_000 for number in range(10)}}
     process = await ContainerProcess.start(
-        Command(["sh", "-c", "env | wc -c; yes | head -c 1000000"], env, "/"), log, "t"
+        Command(["sh", "-c", "env | wc -c; yes $(printf %64s x) | head -c 1000000"], env, "/"), log, "t"
     )
     assert (await process.wait()).code == 0
     log.close()
