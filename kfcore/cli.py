@@ -162,7 +162,8 @@ def crds() -> None:
     for name, error in found.failures:
         typer.echo(f"plugin {name} could not be loaded: {error}", err=True)
     manifests = [crd(controller.kind) for _, controller in found.controllers]
-    typer.echo(yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True), nl=False)
+    plain = type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
+    typer.echo(yaml.dump_all(manifests, Dumper=plain, sort_keys=False, explicit_start=True), nl=False)
 
 
 @app.command()

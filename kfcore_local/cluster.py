@@ -81,7 +81,12 @@ class LocalCluster:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        return await self._stack.__aexit__(kind, error, traceback)
+        try:
+            return await self._stack.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            if group.exceptions == (error,):
+                return False  # the block's own error goes on as what it is
+            raise
 
     async def _start(self, stack: AsyncExitStack) -> None:
         root = Path(tempfile.mkdtemp(prefix="kfcore-"))
@@ -91,6 +96,13 @@ class LocalCluster:
         for _, controller in self.plugins.controllers:
             server.install_crd(crd(controller.kind))
         self.client = RestClient(InProcessTransport(server))
+        http = HttpServer(server, token=self.token, port=self._port)
+        await http.start()
+        stack.push_async_callback(http.stop)
+        self.url = http.url
+        self.kubeconfig = self._kubeconfig or root / "kubeconfig"
+        _write(self.kubeconfig, self.url, self.token)
+        stack.callback(_remove, self.kubeconfig, self.token)
         group = await stack.enter_async_context(asyncio.TaskGroup())
 
         def run(part: Callable[[], Awaitable[None]]) -> None:
@@ -105,13 +117,6 @@ class LocalCluster:
             run(kubelet.run)
         if manager := self._manager():
             run(manager.run)
-        http = HttpServer(server, token=self.token, port=self._port)
-        await http.start()
-        stack.push_async_callback(http.stop)
-        self.url = http.url
-        self.kubeconfig = self._kubeconfig or root / "kubeconfig"
-        _write(self.kubeconfig, self.url, self.token)
-        stack.callback(_remove, self.kubeconfig, self.token)
 
     def _manager(self) -> Manager | None:
         """One for all controllers of this process, so that they share what they watch."""
