@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.jobs import CRD_DEFAULT, Job, JobSpec
 from kfcore.api.meta import CustomResource, Manifest
 from kfcore.api.pod_template import TEMPLATE_SCHEMA
@@ -26,6 +27,17 @@ _STATE = {"name": "State", "type": "string", "jsonPath": ".status.conditions[-1:
 
 def crd(kind: type[CustomResource]) -> Manifest:
     """The CustomResourceDefinition of a kind, as a manifest; a new one with each call."""
+    found: Manifest = decode_json(_encoded(kind))
+    return found
+
+
+@cache
+def _encoded(kind: type[CustomResource]) -> bytes:
+    """Kept as JSON: the schema takes longer to generate than an API server to start."""
+    return encode_json(_definition(kind))
+
+
+def _definition(kind: type[CustomResource]) -> Manifest:
     resource = kind.resource
     names: Manifest = {
         "plural": resource.plural,
@@ -128,7 +140,7 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mani
 
 def pod_template_schema() -> Manifest:
     """The schema of core/v1 PodTemplateSpec, from the file that `python -m kfcore.api.generate` makes."""
-    found: Manifest = json.loads(_pod_template_file())
+    found: Manifest = decode_json(_pod_template_file())
     return found
 
 

@@ -1,0 +1,36 @@
+"""A job controller set up in a manager: events in, writes out, nobody calls `reconcile`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from training import MarchJobController, Training, a_march_job
+
+from kfcore.controller.manager import Manager
+from kfcore.jobs.options import OperatorOptions
+from kfcore.testing import settle
+
+
+async def test_a_job_runs_to_its_end_and_is_deleted_when_its_time_is_over() -> None:
+    training = Training(a_march_job(walkers=3, ttlSecondsAfterFinished=60))
+    manager = Manager(training.client, clock=training.clock)
+    MarchJobController.setup(manager, OperatorOptions(workers=2))
+    running = asyncio.create_task(manager.run())
+    try:
+        await settle()
+        assert len(await training.pods()) == 3
+        await training.set(phase="Running")
+        await settle()
+        assert await training.conditions() == ["Created", "Running"]
+        await training.set(phase="Succeeded", exit_code=0)
+        await settle()
+        assert await training.conditions() == ["Created", "Running=False", "Succeeded"]
+        posts = [path.rsplit("/", 1)[1] for method, path in training.writes if method == "POST"]
+        assert (posts.count("pods"), posts.count("services")) == (3, 3)
+        await training.clock.advance(61)
+        await settle()
+        jobs = await training.client.list(MarchJobController.kind, "default")
+        assert [job for job in jobs if job.metadata.deletion_timestamp is None] == []
+    finally:
+        manager.stop()
+        await running
