@@ -136,6 +136,7 @@ def _served_kind(spec: Manifest, version: Manifest, storage_version: str) -> Ser
         schema=(version.get("schema") or {}).get("openAPIV3Schema"),
         verbs=_VERBS,
         custom=True,
+        storage=resource.qualified_plural,
         storage_version=storage_version,
     )
 

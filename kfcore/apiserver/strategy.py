@@ -36,7 +36,7 @@ class Strategy:
     """What one kind does differently.
 
     `decode` drops, in place, what the kind's types do not know, and returns the places of it; `default` fills in, in
-    place, an object of any version of the kind. `on_create` runs on creation alone, after the client's status is dropped.
+    place, an object of any version of the kind. `on_create` runs on creation alone, when the client's status is gone.
     `validate` gets the object as it would be stored and, for an update, as it was. `finalizer` is put on when a
     deletion begins.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from kfcore.apiserver.request import Request as ServerRequest
@@ -12,10 +12,15 @@ from kfcore.client.transport import Request, Response
 
 
 class InProcessTransport:
-    """Implements `kfcore.client.transport.Transport`. `requests` lists the method and path of every call made."""
+    """Implements `kfcore.client.transport.Transport`. `requests` lists the method and path of every call made;
+    `before` is told of each path before it is answered.
+    """
 
-    def __init__(self, server: ApiServer, *, user: str = "kfcore-admin") -> None:
+    def __init__(
+        self, server: ApiServer, *, user: str = "kfcore-admin", before: Callable[[str], None] | None = None
+    ) -> None:
         self.server = server
+        self._before = before
         self.requests: list[tuple[str, str]] = []
         self._user = user
 
@@ -47,6 +52,8 @@ class InProcessTransport:
 
     async def _handle(self, request: Request) -> ServerResponse:
         self.requests.append((request.method, request.path))
+        if self._before is not None:
+            self._before(request.path)
         return await self.server.handle(
             ServerRequest(
                 request.method,

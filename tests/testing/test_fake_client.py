@@ -176,8 +176,9 @@ async def test_a_watch_continues_from_a_list() -> None:
     seen: list[tuple[str, str]] = []
 
     async def watch() -> None:
-        async for event in client.watch(Pod, "default", resource_version=version, timeout_seconds=10):
-            seen.append((event.type, event.object.name))
+        events = client.watch(Pod, "default", resource_version=version, timeout_seconds=10)
+        async for event in events:
+            seen.append((event.type, event.object.name))  # noqa: PERF401 - the test looks at it meanwhile
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(watch())

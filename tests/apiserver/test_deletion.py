@@ -1,0 +1,94 @@
+"""What goes, what stays for now, and what goes along: namespaces, CRDs, objects whose owner never was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kfcore.api.core import CustomResourceDefinition, Namespace, Pod
+from kfcore.api.meta import Manifest, untyped
+from kfcore.api.resource import Resource
+from kfcore.client.errors import Forbidden, NotFound
+from kfcore.testing import FakeClient, FakeClock, schemaless_crd
+
+GADGET = Resource("things.example.com", "v1", "Gadget", "gadgets", subresources=frozenset({"status"}))
+Gadget = untyped(GADGET)
+
+
+def a_gadget(**metadata: Any) -> Manifest:
+    return {"apiVersion": "things.example.com/v1", "kind": "Gadget", "metadata": {"name": "g", **metadata}, "spec": {}}
+
+
+def a_pod(**metadata: Any) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", **metadata},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+
+
+async def test_a_namespace_takes_everything_in_it_along() -> None:
+    client = FakeClient(schemaless_crd(GADGET), a_gadget(namespace="team"), a_pod(namespace="team"))
+    await client.delete(Namespace, "team")
+    assert await client.list(Gadget) == []
+    with pytest.raises(NotFound):
+        await client.get(Namespace, "team")
+
+
+async def test_a_namespace_waits_for_the_last_finalizer_and_takes_nothing_new() -> None:
+    client = FakeClient(a_pod(namespace="team", finalizers=["example.com/hold"]))
+    await client.delete(Namespace, "team")
+    with pytest.raises(Forbidden, match="because it is being terminated"):
+        await client.create(Pod, a_pod(name="q"), "team")
+    await client.patch(Pod, "p", "team", {"metadata": {"finalizers": None}})
+    with pytest.raises(NotFound):
+        await client.get(Namespace, "team")
+
+
+async def test_a_crd_goes_after_its_objects() -> None:
+    client = FakeClient(schemaless_crd(GADGET), a_gadget(finalizers=["example.com/hold"]))
+    await client.delete(CustomResourceDefinition, GADGET.qualified_plural)
+    assert (await client.get(Gadget, "g")).metadata.deletion_timestamp is not None
+    await client.patch(Gadget, "g", "default", {"metadata": {"finalizers": None}})
+    with pytest.raises(NotFound):
+        await client.get(CustomResourceDefinition, GADGET.qualified_plural)
+    with pytest.raises(NotFound, match="404 page not found"):
+        await client.list(Gadget)
+
+
+async def test_an_object_whose_owner_never_was_goes_when_that_is_found_out() -> None:
+    clock = FakeClock()
+    client = FakeClient(clock=clock)
+    nobody = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "none"}
+    await client.create(Pod, a_pod(ownerReferences=[nobody]))
+    await client.get(Pod, "p")
+    await clock.advance(10)
+    with pytest.raises(NotFound):
+        await client.get(Pod, "p")
+
+
+async def test_a_dependent_of_two_owners_stays_with_the_one_that_is_left() -> None:
+    client = FakeClient(schemaless_crd(GADGET), a_gadget(), a_gadget(name="h"))
+    owners = [await client.get(Gadget, name) for name in "gh"]
+    references = [
+        {"apiVersion": "things.example.com/v1", "kind": "Gadget", "name": owner.name, "uid": owner.metadata.uid}
+        for owner in owners
+    ]
+    await client.create(Pod, a_pod(ownerReferences=references))
+    await client.delete(Gadget, "g")
+    kept = (await client.get(Pod, "p")).metadata.owner_references
+    assert [reference.name for reference in kept] == ["h"]
+
+
+async def test_a_bound_pod_is_given_time_and_an_unbound_one_goes_at_once() -> None:
+    bound = a_pod()
+    bound["spec"] |= {"nodeName": "n", "terminationGracePeriodSeconds": 7}
+    client = FakeClient(bound, a_pod(name="q"))
+    await client.delete(Pod, "p")
+    await client.delete(Pod, "q")
+    (pod,) = await client.list(Pod)
+    assert (pod.name, pod.metadata.deletion_grace_period_seconds) == ("p", 7)
+    await client.delete(Pod, "p", grace_period_seconds=0)
+    assert await client.list(Pod) == []
