@@ -67,6 +67,7 @@ class HttpServer:
         self._host, self._port = host, port
         self._hosts: frozenset[str] = frozenset()
         self._runner: web.ServerRunner | None = None
+        self._streaming: set[asyncio.Task[object]] = set()
 
     @property
     def url(self) -> str:
@@ -105,6 +106,8 @@ class HttpServer:
         """Stop listening, end open watches and close every connection."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
+            for task in tuple(self._streaming):
+                task.cancel()  # a watch would go on until its client had enough
             await runner.cleanup()
             if self._socket_path is not None:
                 self._socket_path.unlink(missing_ok=True)
@@ -140,7 +143,13 @@ class HttpServer:
             )
         if isinstance(answer.body, bytes):
             return await _whole(answer, answer.body, headers)
-        return await _stream(http, answer, answer.body)
+        task = asyncio.current_task()
+        assert task is not None
+        self._streaming.add(task)
+        try:
+            return await _stream(http, answer, answer.body)
+        finally:
+            self._streaming.discard(task)
 
     def _admit(self, path: str, headers: dict[str, str], by_path: bool) -> None:
         if self._hosts and headers.get("host", "").lower() not in self._hosts:
