@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+import msgspec
+
 from kfcore.api.meta import Manifest, Object
 from kfcore.client.selectors import FieldSelector, LabelSelector
 
@@ -37,8 +39,7 @@ class Preconditions:
     resource_version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent(Generic[T]):
+class WatchEvent(msgspec.Struct, Generic[T], frozen=True):
     """One change. A BOOKMARK carries only metadata.resourceVersion; errors are raised, never yielded."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]

@@ -5,7 +5,8 @@ error. It doesn't know how bytes travel, and doesn't try twice (`kfcore.client.r
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -17,7 +18,6 @@ from kfcore.api.codec import (
     decode_json,
     decode_list,
     decode_watch_event,
-    decoder,
     dump,
     encode_json,
 )
@@ -112,24 +112,13 @@ class RestClient:
         if timeout_seconds is not None:
             query["timeoutSeconds"] = str(timeout_seconds)
         request = Request("GET", kind.resource.path(namespace), query)
-        decode_object = decoder(kind)
-        bookmark = untyped(kind.resource)  # it has metadata only, which the kind's own rules may refuse
+        decode_line = _event_decoder(kind)
         async with self.transport.stream(request) as (response, lines):
             _check(request, response)
             async for line in lines:
                 if not line:
                     continue
-                try:
-                    event = decode_watch_event(line)
-                    if event.type == "ERROR":
-                        raise error_from_status(_decode_status(event.object))
-                    is_bookmark = event.type == "BOOKMARK"
-                    obj = bookmark(decode_json(event.object)) if is_bookmark else decode_object(event.object)
-                except (msgspec.ValidationError, ValidationError) as error:
-                    raise InvalidObject(kind, decode_json(event.object), error) from error
-                except msgspec.DecodeError as error:
-                    raise MalformedAnswer(f"watch of {kind.resource.qualified_plural}: {error}", line) from error
-                yield WatchEvent(cast("Any", event.type), cast("T", obj))
+                yield decode_line(line)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -260,6 +249,40 @@ def _decode(kind: type[T], body: bytes | msgspec.Raw) -> T:
         raise InvalidObject(kind, decode_json(body), error) from error
     except msgspec.DecodeError as error:
         raise MalformedAnswer(f"{kind.resource.kind}: {error}", bytes(body)) from error
+
+
+@cache
+def _event_decoder(kind: type[T]) -> Callable[[bytes], WatchEvent[T]]:
+    """The function that reads a line of a watch, and raises what an ERROR line carries."""
+
+    def decode_in_parts(line: bytes) -> WatchEvent[T]:
+        try:
+            event = decode_watch_event(line)
+            failure = _decode_status(event.object) if event.type == "ERROR" else None
+        except msgspec.DecodeError as error:
+            raise MalformedAnswer(f"watch of {kind.resource.qualified_plural}: {error}", line) from error
+        if failure:
+            raise error_from_status(failure)
+        obj: Any
+        if event.type == "BOOKMARK":
+            obj = untyped(kind.resource)(decode_json(event.object))  # metadata only, which the kind may refuse
+        elif event.type in ("ADDED", "MODIFIED", "DELETED"):
+            obj = _decode(kind, event.object)
+        else:
+            raise MalformedAnswer(f"watch of {kind.resource.qualified_plural}: event type {event.type!r}", line)
+        return WatchEvent(cast("Any", event.type), obj)
+
+    if not issubclass(kind, ServerObject):
+        return decode_in_parts
+    decode_at_once = msgspec.json.Decoder(WatchEvent[kind]).decode  # type: ignore[valid-type]
+
+    def decode_line(line: bytes) -> WatchEvent[T]:
+        try:
+            return cast("WatchEvent[T]", decode_at_once(line))
+        except msgspec.DecodeError:
+            return decode_in_parts(line)
+
+    return decode_line
 
 
 def _decode_list(body: bytes) -> RawList:

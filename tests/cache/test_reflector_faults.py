@@ -85,13 +85,15 @@ async def test_what_exists_is_listed_and_what_changes_is_watched(
     [
         Response(200, b'{"type":"ADDED","object":{"metadata":{"name":"h'),
         Response(200, b"<html>Bad gateway</html>\n"),
+        Response(200, b'{"type":"ERROR","object":{"code":"none"}}\n'),
+        Response(200, b'{"type":"NEWS","object":{}}\n'),
         Response(200, b""),
         status(500, "InternalError"),
         status(429, "TooManyRequests", retryAfterSeconds=3),
         status(403, "Forbidden"),
         ConnectionFailed("connection refused"),
     ],
-    ids=["half a line", "garbage", "closed at once", "500", "429", "403", "refused"],
+    ids=["half a line", "garbage", "strange error", "strange event", "closed at once", "500", "429", "403", "refused"],
 )
 async def test_a_watch_that_fails_goes_on_where_it_was(
     answer: Response | Exception, client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
