@@ -66,8 +66,8 @@ def clean(manifest: Manifest, what: str) -> Manifest:
         elif field in ("creationTimestamp", "deletionTimestamp"):
             if not isinstance(value, str):
                 raise _mistyped(what, value, "ObjectMeta", f"metadata.{field}", "v1.Time")
-        elif field == "managedFields" and not isinstance(value, list):
-            raise _mistyped(what, value, "ObjectMeta", "metadata.managedFields", "[]v1.ManagedFieldsEntry")
+        elif field == "managedFields":
+            _check_managed_fields(value, what)
         cleaned[field] = value
     if not cleaned.get("generation"):
         cleaned.pop("generation", None)
@@ -97,6 +97,18 @@ def _references(value: Any, what: str) -> list[Manifest]:
             reference.setdefault(field, "")
         references.append({field: reference[field] for field in _REFERENCE if field in reference})
     return references
+
+
+def _check_managed_fields(value: Any, what: str) -> None:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise _mistyped(what, value, "ObjectMeta", "metadata.managedFields", "[]v1.ManagedFieldsEntry")
+    for entry in value:
+        if not _is_field_set(entry.get("fieldsV1", {})):
+            raise _mistyped(what, entry["fieldsV1"], "ManagedFieldsEntry", "metadata.managedFields", "v1.FieldsV1")
+
+
+def _is_field_set(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_field_set(inner) for inner in value.values())
 
 
 def _mistyped(what: str, value: Any, struct: str, path: str, type_: str) -> Exception:

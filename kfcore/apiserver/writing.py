@@ -106,6 +106,14 @@ class Writing:
             self._refuse_unknown_fields(kind, manifest)
         return manifest
 
+    def _strictly(self, kind: ServedKind, change: Change) -> Change:
+        def strict_change(manifest: Manifest) -> Manifest:
+            changed = change(manifest)
+            self._refuse_unknown_fields(kind, changed)
+            return changed
+
+        return strict_change
+
     def _refuse_unknown_fields(self, kind: ServedKind, manifest: Manifest) -> None:
         """What `fieldValidation=Strict` asks for. Raises BadRequest."""
         unknown = self._objects.strategy(kind).decode(decode_json(encode_json(manifest)))
@@ -158,6 +166,8 @@ class Writing:
         if media_type(request) == APPLY:
             return self._apply(route, request)
         change = patch_change(route.kind, media_type(request), request.body)
+        if request.query.get("fieldValidation") == "Strict":
+            change = self._strictly(route.kind, change)
         dry = dry_run(request.query)
         stored = self._objects.update(
             route.kind, route.namespace, route.name, change, subresource=route.subresource, dry_run=dry

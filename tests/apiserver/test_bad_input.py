@@ -226,3 +226,20 @@ async def test_an_unknown_media_type_is_refused() -> None:
         a_server(), "POST", "/api/v1/namespaces/default/configmaps", b"x", content_type="application/x-odd"
     )
     assert response.status == 415
+
+
+async def test_strict_validation_names_the_unknown_field_of_a_patch() -> None:
+    server = a_server()
+    widgets = "/apis/example.com/v1/namespaces/default/widgets"
+    await send(server, "POST", widgets, SEEDS[widgets])
+    refused = await send(
+        server, "PATCH", f"{widgets}/w?fieldValidation=Strict", {"spec": {"colour": "red"}}, content_type=PATCHES[0]
+    )
+    assert refused.status == 400
+    assert b'unknown field \\"spec.colour\\"' in refused.body  # type: ignore[operator]
+
+
+async def test_malformed_field_ownership_is_refused() -> None:
+    body = {"metadata": {"name": "a", "managedFields": [{"manager": "m", "fieldsV1": {"f:data": 1}}]}}
+    response = await send(a_server(), "POST", "/api/v1/namespaces/default/configmaps", body)
+    assert response.status == 400
