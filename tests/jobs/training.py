@@ -47,11 +47,15 @@ def a_march_job(
 class Training:
     """A cluster with one job and its controller; the test plays the kubelet and owns the time."""
 
-    def __init__(self, job: Manifest, *objects: Manifest) -> None:
+    def __init__(
+        self, job: Manifest, *objects: Manifest, controller: type[JobController[Any]] = MarchJobController
+    ) -> None:
         self.clock = FakeClock()
         self.client = FakeClient(job, *objects, clock=self.clock)
         self.name = job["metadata"]["name"]
-        self.controller = MarchJobController(self.client)
+        self.controller_type = controller
+        self.kind: type[Job[Any]] = controller.kind
+        self.restart_operator()
 
     async def reconcile(self) -> Result:
         return await reconcile(self.controller, f"default/{self.name}")
@@ -64,13 +68,13 @@ class Training:
         return result
 
     def restart_operator(self) -> None:
-        self.controller = MarchJobController(self.client)
+        self.controller = self.controller_type(self.client)
 
-    async def job(self) -> MarchJob:
-        return await self.client.get(MarchJob, self.name, "default")
+    async def job(self) -> Job[Any]:
+        return await self.client.get(self.kind, self.name, "default")
 
     async def patch(self, spec: Manifest) -> None:
-        await self.client.patch(untyped(MarchJob.resource), self.name, "default", {"spec": spec})
+        await self.client.patch(untyped(self.kind.resource), self.name, "default", {"spec": spec})
 
     async def pods(self) -> list[str]:
         return [pod.name for pod in await self.client.list(Pod, "default")]
@@ -87,10 +91,18 @@ class Training:
             state: Manifest = {"running": {}} if phase == "Running" else {"waiting": {}}
             if exit_code is not None:
                 state = {"terminated": {"exitCode": exit_code}}
-            status = {"name": "march", "image": "", "imageID": "", "ready": phase == "Running"}
+            status = {
+                "name": self.controller_type.container_name,
+                "image": "",
+                "imageID": "",
+                "ready": phase == "Running",
+            }
             container = {**status, "restartCount": restarts, "state": state}
             body = {"status": {"phase": phase, "containerStatuses": [container]}}
             await self.client.patch(Pod, name, "default", body, subresource="status")
+
+    async def pod_specs(self) -> dict[str, Manifest]:
+        return {pod.name: pod.raw["spec"] for pod in await self.client.list(untyped(Pod.resource), "default")}
 
     async def conditions(self) -> list[str]:
         """`Running`, and `Running=False` where it is not true."""
