@@ -113,7 +113,10 @@ class HttpServer:
                 self._socket_path.unlink(missing_ok=True)
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
-        path, _, query = http.raw_path.partition("?")
+        target = http.raw_path
+        if not target.isascii():  # bytes that are no UTF-8 arrive as surrogates, which no JSON answer could repeat
+            target = target.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        path, _, query = target.partition("?")
         length = len(self._prefix)
         by_path = hmac.compare_digest(path[:length].encode(), self._prefix.encode())
         if by_path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import stat
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -256,3 +257,22 @@ async def test_a_protobuf_body_of_a_kind_that_kubectl_builds_is_read(session: ai
         CONFIG_MAPS, data=b"k8s\x00" + field(1, identity) + field(2, field(15, b"new")), headers=headers
     ) as answer:
         assert answer.status == 415
+
+
+async def test_a_path_that_is_not_text_is_an_answer_and_no_failure(http: HttpServer) -> None:
+    host, _, port = http.url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"Host: {host}:{port}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    for path in (
+        b"/api/v1/namespaces/default/pods/\xff%fe%2f..",
+        b"/%00",
+        b"//api",
+        b"/api/v1/pods?labelSelector=\xfe",
+    ):
+        writer.write(b"GET " + path + b" HTTP/1.1\r\n" + head)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert int(answer.split()[1]) in (200, 400, 404), answer
+        length = re.search(rb"content-length: (\d+)", answer.lower())
+        assert length is not None
+        await reader.readexactly(int(length[1]))
+    writer.close()
