@@ -1,0 +1,28 @@
+"""What the training tests share: an example run as its user runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+KFCORE = str(Path(sys.executable).with_name("kfcore"))
+
+
+def needs(module: str, extra: str) -> pytest.MarkDecorator:
+    """Skips a test, with the way to run it, where a framework is not installed."""
+    spec = find_spec(module)
+    missing = spec is None or spec.origin is None  # without an origin it is a mere directory of that name
+    return pytest.mark.skipif(missing, reason=f"needs {module}: pip install '.[{extra}]'")
+
+
+def local_run(example: str, timeout: float = 300) -> list[str]:
+    """The lines that `kfcore local run` prints of an example that succeeds, run from a directory not its own."""
+    command = [KFCORE, "local", "run", str(EXAMPLES / example)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd="/")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout.splitlines()
