@@ -31,6 +31,7 @@ from kfcore.jobs.options import OperatorOptions
 from kfcore.jobs.owned import OwnedObjects
 from kfcore.jobs.replicas import Replicas, observe
 from kfcore.jobs.status import CREATED, StatusUpdate
+from kfcore.jobs.troubles import Trouble, troubles_of
 
 if TYPE_CHECKING:
     from kfcore.controller.manager import Manager
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 JobT = TypeVar("JobT", bound=Job[Any])
+
+RESTART_POLICY_OVERWRITTEN = "Restart policy in pod template will be overwritten by restart policy in replica spec"
 
 
 class JobController(Generic[JobT]):
@@ -102,6 +105,7 @@ class JobController(Generic[JobT]):
         self.options = options or OperatorOptions()
         self._expectations = Expectations() if self.reader is not client else None
         self._last_written: LastWritten[JobT] = LastWritten()
+        self._troubles: dict[str, frozenset[Trouble]] = {}
 
     # ── What a framework says ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -211,8 +215,10 @@ class JobController(Generic[JobT]):
             if error := next(iter(self.violations(job)), None):
                 return await self._refuse(work, error)
         if status.finished:
+            self._troubles.pop(job.key, None)
             return await lifecycle.finished(self, work)
         self.set_defaults(job)
+        self._tell_troubles(work)
         if job.spec.run_policy.suspend:
             return await lifecycle.suspended(self, work)
         return await lifecycle.active(self, work)
@@ -230,6 +236,8 @@ class JobController(Generic[JobT]):
         if replicas.surplus:
             await owned.delete(replicas.surplus)
         if missing := replicas.missing:
+            if replicas.spec.template.raw.get("spec", {}).get("restartPolicy"):
+                self.recorder.warning(job, "SetPodTemplateRestartPolicy", RESTART_POLICY_OVERWRITTEN)
             await owned.create(Pod, [self.pod_for(job, replicas.type, index) for index in missing])
 
     async def reconcile_services(
@@ -309,7 +317,16 @@ class JobController(Generic[JobT]):
     def _selector(self, job: JobT) -> LabelSelector:
         return LabelSelector.from_labels(job_labels(job.name, self.operator_name))
 
+    def _tell_troubles(self, work: lifecycle.Pass[JobT]) -> None:
+        """Record what newly keeps pods from working; once, not with each reconcile."""
+        key, troubles = work.job.key, troubles_of(work.pods)
+        if troubles or key in self._troubles:
+            for reason, message in sorted(troubles - self._troubles.get(key, frozenset())):
+                self.recorder.warning(work.job, reason, message)
+            self._troubles[key] = troubles
+
     def _forget(self, key: str) -> None:
+        self._troubles.pop(key, None)
         self._last_written.forget(key)
         if self._expectations is not None:
             self._expectations.forget(key)

@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, Object, ServerObject, controller_of
 from kfcore.client.errors import AlreadyExists, ApiError, Conflict, ConnectionFailed, NotFound
 from kfcore.client.interface import Client, Preconditions
@@ -134,12 +133,9 @@ async def slow_start(items: Sequence[T], action: Callable[[T], Awaitable[Any]]) 
         if len(batch) == 1:
             await action(batch[0])
         else:
+            # Not a TaskGroup: one failure must not cut off its neighbours in the middle of a request.
             results = await asyncio.gather(*(action(item) for item in batch), return_exceptions=True)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
         start, size = start + size, size * 2
-
-
-def pod_names(pods: Iterable[Pod]) -> str:
-    return ", ".join(pod.name for pod in pods)

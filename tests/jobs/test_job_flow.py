@@ -168,3 +168,15 @@ def test_a_controller_takes_its_names_from_its_kind() -> None:
     assert MarchJobController.kind is MarchJob
     assert MarchJobController.port_name == "marchjob-port"
     assert MarchJobController.operator_name == "marchjob-controller"
+
+
+async def test_a_container_that_cannot_start_is_told_once_on_the_job() -> None:
+    training = Training(a_march_job(walkers=1))
+    await training.reconcile()
+    waiting = {"reason": "ErrImagePull", "message": "no such image"}
+    container = {"name": "march", "image": "", "imageID": "", "ready": False, "restartCount": 0}
+    status = {"phase": "Pending", "containerStatuses": [{**container, "state": {"waiting": waiting}}]}
+    await training.client.patch(Pod, "march-walker-0", "default", {"status": status}, subresource="status")
+    await training.reconciled()
+    told = "Error pod march-walker-0 container march waiting message: no such image"
+    assert await training.events("ErrImagePull") == [told]

@@ -1,0 +1,32 @@
+"""What keeps a pod from working, as an event on its job: a container that waits for a reason, or ended badly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kfcore.api.core import Pod
+from kfcore.jobs.replicas import terminating
+
+Trouble = tuple[str, str]
+"""Reason and message of a Warning event."""
+
+
+def troubles_of(pods: Iterable[Pod]) -> frozenset[Trouble]:
+    """The troubles of the pods that are still to work; none in the usual case."""
+    return frozenset(
+        trouble
+        for pod in pods
+        if pod.status.phase not in ("Succeeded", "Failed") and not terminating(pod)
+        for trouble in _troubles(pod)
+    )
+
+
+def _troubles(pod: Pod) -> Iterator[Trouble]:
+    status = pod.status
+    statuses = status.container_statuses or status.init_container_statuses
+    for container in statuses:
+        who = f"Error pod {pod.name} container {container.name}"
+        if (ended := container.state.terminated) is not None and ended.exit_code != 0:
+            yield ended.reason or "Error", f"{who} exitCode: {ended.exit_code} terminated message: {ended.message}"
+        elif (waiting := container.state.waiting) is not None and waiting.message:
+            yield waiting.reason or "Waiting", f"{who} waiting message: {waiting.message}"
