@@ -1,0 +1,70 @@
+"""Every example runs, and does what its description says."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "pytorch"
+KFCORE = str(Path(sys.executable).with_name("kfcore"))
+
+
+def run(example: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """From another directory, so that only the manifest's place can lead to its files."""
+    command = [KFCORE, "local", "run", str(EXAMPLES / example)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd="/")
+
+
+@pytest.mark.slow
+def test_one_master_and_two_workers_train_a_network_to_95_percent() -> None:
+    pytest.importorskip("torch", reason="the digits job needs torch: pip install '.[demo]'")
+    ended = run("digits-ddp.yaml", timeout=240)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    lines = ended.stdout.splitlines()
+    for rank, replica in enumerate(("master-0", "worker-0", "worker-1")):
+        assert f"{replica} │ rank {rank} of 3 trains on 480 of 1438 images" in lines
+    accuracy = re.search(r"accuracy=([\d.]+)", lines[-1])
+    assert accuracy is not None
+    assert float(accuracy[1]) >= 0.95
+    assert "Succeeded" in lines[-1]
+
+
+def test_the_single_process_job_fits_its_line() -> None:
+    ended = run("single.yaml", timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert "slope=2.9" in ended.stdout.splitlines()[-1]
+
+
+def test_the_failing_job_names_its_failed_replica() -> None:
+    ended = run("failing.yaml", timeout=60)
+    assert ended.returncode == 1, ended.stderr
+    summary = ended.stdout.partition("\n\n")[2]
+    assert summary.startswith("worker-1 exited with code 3\n")
+    assert "cannot open part 2 of the data" in summary
+
+
+async def test_the_operator_of_the_documentation_works_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "writing-an-operator.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    module = ModuleType("documentation")
+    monkeypatch.setitem(sys.modules, "documentation", module)  # where pydantic looks its annotations up
+    for block in blocks:
+        exec(compile(block, "writing-an-operator.md", "exec"), vars(module))
+    tests = [value for name, value in vars(module).items() if name.startswith("test_")]
+    assert all(map(inspect.iscoroutinefunction, tests))
+    for test in tests:
+        await test()
+
+
+def test_the_readme_shows_the_operator_of_the_documentation() -> None:
+    first = re.compile(r"```python\n(.*?)```", re.DOTALL)
+    texts = [(ROOT / name).read_text() for name in ("README.md", "docs/writing-an-operator.md")]
+    shown, documented = (found[1] for text in texts if (found := first.search(text)))
+    assert shown == documented

@@ -1,0 +1,151 @@
+"""`kfcore local up`: what it prints, whom it lets in, what it leaves out, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kfcore.api.core import Pod
+from kfcore.client.cluster import ClusterClient
+from kfcore.client.errors import Unauthorized
+from kfcore_local.cluster import LocalCluster, default_kubeconfig
+from kfcore_pytorch import PyTorchJob
+
+KFCORE = str(Path(sys.executable).with_name("kfcore"))
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "hello"},
+    "spec": {"containers": [{"name": "main", "image": "any", "command": ["true"]}], "restartPolicy": "Never"},
+}
+
+
+@contextmanager
+def up(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command, running, and the first part of what it printed."""
+    command = [KFCORE, "local", "up", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, "".join(iter(process.stdout.readline, "\n"))
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+
+
+async def test_it_prints_where_it_is_and_writes_a_kubeconfig_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    with up("--kubeconfig", str(path)) as (process, printed):
+        assert re.match(r"Kubernetes API on this machine: http://127\.0\.0\.1:\d+\n", printed)
+        assert str(path) in printed
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        async with await ClusterClient.connect(path) as client:
+            assert await client.list(PyTorchJob) == []
+    assert process.returncode == 0
+    assert not path.exists()
+
+
+async def test_two_instances_serve_side_by_side(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    with up("--kubeconfig", str(first)), up("--kubeconfig", str(second)):
+        async with await ClusterClient.connect(first) as one, await ClusterClient.connect(second) as other:
+            await one.create(Pod, POD, "default")
+            assert await other.list(Pod) == []
+
+
+def test_a_file_that_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("apiVersion: v1\nkind: Config\ncontexts: [{name: production}]\n")
+    ended = subprocess.run(
+        [KFCORE, "local", "up", "--kubeconfig", str(path)], capture_output=True, text=True, timeout=20
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"{path} is there and was not written by kfcore")
+    assert "production" in path.read_text()
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with up("--kubeconfig", str(tmp_path / "a")) as (_, printed):
+        port = printed.splitlines()[0].rpartition(":")[2]
+        command = [KFCORE, "local", "up", "--port", port, "--kubeconfig", str(tmp_path / "b")]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert ended.returncode == 2
+    assert "address already in use" in ended.stderr
+
+
+async def test_the_operator_can_run_beside_it(tmp_path: Path) -> None:
+    """The same job, served by `kfcore operator` over HTTP."""
+    path = tmp_path / "kubeconfig"
+    job = (Path(__file__).parents[2] / "examples" / "pytorch" / "single.yaml").read_text()
+    with up("--kubeconfig", str(path), "--without", "operator") as (_, printed):
+        assert "(without operator)" in printed
+        operator = await asyncio.create_subprocess_exec(
+            KFCORE, "operator", "--kubeconfig", str(path), "--kind", "PyTorchJob", stderr=asyncio.subprocess.DEVNULL
+        )
+        async with await ClusterClient.connect(path) as client:
+            created = await client.create(PyTorchJob, yaml.safe_load(job))
+            changes = client.watch(PyTorchJob, resource_version=created.metadata.resource_version)
+            async with asyncio.timeout(30), aclosing(changes):
+                ended = await anext(
+                    event.object async for event in changes if event.type == "MODIFIED" and event.object.status.finished
+                )
+        operator.terminate()
+        assert await operator.wait() == 0
+    assert ended.status.is_true("Succeeded")
+
+
+async def test_without_its_parts_it_is_a_bare_api() -> None:
+    async with LocalCluster(without=("kubelet", "scheduler", "controllers", "operator")) as cluster:
+        pod = await cluster.client.create(Pod, POD, "default")
+        assert (pod.status.phase, pod.spec.node_name) == ("Pending", "")
+
+
+async def test_a_part_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot leave out kublet: expected some of kubelet, scheduler"):
+        LocalCluster(without=("kublet",))
+
+
+async def test_who_has_no_token_is_not_let_in() -> None:
+    async with (
+        LocalCluster(without=("kubelet", "operator", "controllers")) as cluster,
+        await ClusterClient.at(cluster.url, token="guess") as client,
+    ):
+        with pytest.raises(Unauthorized):
+            await client.list(Pod)
+
+
+async def test_the_error_of_the_block_goes_on_as_what_it_is() -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with LocalCluster(without=("operator",)):
+            raise KeyError("mine")
+
+
+def test_a_user_without_a_home_has_a_place_for_the_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = default_kubeconfig("kubeconfig")
+    assert path == tmp_path / f"kfcore-{os.getuid()}" / "kubeconfig"
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_directory_that_others_may_write_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    planted = tmp_path / f"kfcore-{os.getuid()}"
+    planted.mkdir()
+    planted.chmod(0o777)
+    assert default_kubeconfig("kubeconfig").parent != planted
