@@ -24,6 +24,7 @@ _TABLE = re.compile(r"^    (openapi_types|attribute_map) = \{(.*?)^    \}", re.M
 _ENTRY = re.compile(r"'(\w+)': '([^']+)'")
 _CONTAINER = re.compile(r"(list|dict)[\[(](?:\w+, *)?(.+)[\])]$")
 _VERSION = re.compile(r"^([A-Z][a-z]+)?V\d+((alpha|beta)\d+)?")
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _GO = {"str": "string", "int": "int32", "float": "float64", "bool": "bool", "datetime": "v1.Time", "bytes": "[]uint8"}
 _QUANTITIES = frozenset({"limits", "requests", "capacity", "allocatable", "hard", "used", "overhead", "min", "max"})
 """Maps of quantities, which may be written as numbers."""
@@ -144,27 +145,32 @@ def _go_type(type_: str) -> str:
 
 
 @cache
-def _files() -> dict[str, Path]:
-    """The models' files, by the model's name in lower case; none where kubernetes-asyncio is not installed."""
+def _folder() -> Path | None:
+    """Where the models are; None where kubernetes-asyncio is not installed."""
     package = find_spec("kubernetes_asyncio")
     if package is None or package.origin is None:
-        return {}
-    folder = Path(package.origin).parent / "client" / "models"
-    return {path.stem.replace("_", ""): path for path in folder.glob("*.py")}
+        return None
+    return Path(package.origin).parent / "client" / "models"
+
+
+def _text(model: str) -> str:
+    """A model's source, empty for one that there is not."""
+    folder = _folder()
+    module = _WORD_START.sub("_", model).lower()
+    path = folder / f"{module}.py" if folder is not None else None
+    return path.read_text() if path is not None and path.exists() else ""
 
 
 @cache
 def _model_of(resource: Resource) -> str | None:
     version, group = resource.version.capitalize(), (resource.group.split(".")[0] or "core").capitalize()
     candidates = (f"{version}{resource.kind}", f"{group}{version}{resource.kind}")
-    return next((model for model in candidates if model.lower() in _files()), None)
+    return next((model for model in candidates if _field_types(model)), None)
 
 
 @cache
 def _field_types(model: str) -> dict[str, str]:
     """The types of a model's fields, by their JSON names."""
-    path = _files().get(model.lower())
-    text = path.read_text() if path is not None else ""
-    tables = {name: dict(_ENTRY.findall(body)) for name, body in _TABLE.findall(text)}
+    tables = {name: dict(_ENTRY.findall(body)) for name, body in _TABLE.findall(_text(model))}
     types = tables.get("openapi_types", {})
     return {name: types[attribute] for attribute, name in tables.get("attribute_map", {}).items()}
