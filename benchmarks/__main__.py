@@ -9,10 +9,12 @@ import sys
 
 from benchmarks import commands, library
 from benchmarks.figure import table
+from kfcore.controller.observability import configure_logging
 
 
 def main() -> int:
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors\n", flush=True)
+    configure_logging("warning", "console")
     figures = [*commands.measure(), *asyncio.run(library.measure())]
     print(table(figures))
     return 0 if all(figure.kept for figure in figures) else 1

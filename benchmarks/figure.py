@@ -23,13 +23,13 @@ class Figure:
 
 
 async def best_of(rounds: int, count: int, work: Callable[[], Awaitable[None]]) -> float:
-    """Seconds for one of the `count` steps of a call of `work`: the best of `rounds`, which noise touches least."""
+    """Seconds for one of the `count` steps of a call of `work`: processor time, the best of `rounds`."""
     best = float("inf")
     for _ in range(rounds):
         gc.collect()
-        began = time.perf_counter()
+        began = time.process_time()
         await work()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     return best / count
 
 

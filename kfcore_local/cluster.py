@@ -95,7 +95,7 @@ class LocalCluster:
         stack.push_async_callback(server.close)
         for _, controller in self.plugins.controllers:
             server.install_crd(crd(controller.kind))
-        self.client = RestClient(InProcessTransport(server))
+        self.client = RestClient(InProcessTransport(server, record=False))
         http = HttpServer(server, token=self.token, port=self._port)
         await http.start()
         stack.push_async_callback(http.stop)

@@ -12,15 +12,21 @@ from kfcore.client.transport import Request, Response
 
 
 class InProcessTransport:
-    """Implements `kfcore.client.transport.Transport`. `requests` lists the method and path of every call made;
-    `before` is told of each path before it is answered.
+    """Implements `kfcore.client.transport.Transport`. `requests` lists the method and path of every call made
+    (not with `record` off, for a server that runs on); `before` is told of each path before it is answered.
     """
 
     def __init__(
-        self, server: ApiServer, *, user: str = "kfcore-admin", before: Callable[[str], None] | None = None
+        self,
+        server: ApiServer,
+        *,
+        user: str = "kfcore-admin",
+        before: Callable[[str], None] | None = None,
+        record: bool = True,
     ) -> None:
         self.server = server
         self._before = before
+        self._record = record
         self.requests: list[tuple[str, str]] = []
         self._user = user
 
@@ -51,7 +57,8 @@ class InProcessTransport:
         """Nothing is held open."""
 
     async def _handle(self, request: Request) -> ServerResponse:
-        self.requests.append((request.method, request.path))
+        if self._record:
+            self.requests.append((request.method, request.path))
         if self._before is not None:
             self._before(request.path)
         return await self.server.handle(
