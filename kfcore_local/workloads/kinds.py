@@ -48,7 +48,7 @@ class PodCondition(Struct, frozen=True):
 
 
 class PodStatus(CorePodStatus, frozen=True):
-    """With the conditions, which job operators have no use for, and which are a third of what a pod weighs in memory."""
+    """With the conditions, which job operators have no use for, and which weigh a third of a pod in memory."""
 
     conditions: list[PodCondition] = []
 
