@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-EPOCHS = 12
-BATCH_SIZE = 64
-LEARNING_RATE = 0.1
+EPOCHS = 10
+BATCH_SIZE = 128
+LEARNING_RATE = 0.2
 MOMENTUM = 0.9
 GOAL = 0.95
 
