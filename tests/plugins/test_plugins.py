@@ -64,5 +64,5 @@ def test_a_plugin_that_cannot_be_imported_is_named_and_takes_no_other_down(tmp_p
 
 def test_enabling_a_kind_that_nobody_serves_is_refused_by_name() -> None:
     plugins = PluginSet(controllers=load_plugins().controllers)
-    with pytest.raises(ValueError, match="no plugin serves the kind NoSuchJob: expected one of .*PyTorchJob"):
+    with pytest.raises(ValueError, match=r"no plugin serves the kind NoSuchJob: expected one of .*PyTorchJob"):
         plugins.setup(None, OperatorOptions(kinds=("NoSuchJob",)))  # type: ignore[arg-type]
