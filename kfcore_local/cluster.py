@@ -109,7 +109,9 @@ class LocalCluster:
             task = group.create_task(_run(part))
             stack.push_async_callback(_end, task)
 
-        if "scheduler" not in self._without:
+        # The kubelet registers the node: without one there is nothing to bind a pod to, and a bound pod is deleted only
+        # when its kubelet says so.
+        if not self._without & {"scheduler", "kubelet"}:
             run(Scheduler(self.client, node_name=NODE).run)
         if "kubelet" not in self._without:
             kubelet = Kubelet(self.client, node_name=NODE, root=root / "kubelet", clock=self.clock)

@@ -112,6 +112,14 @@ async def test_without_its_parts_it_is_a_bare_api() -> None:
         assert (pod.status.phase, pod.spec.node_name) == ("Pending", "")
 
 
+async def test_without_a_kubelet_there_is_no_node_and_a_pod_goes_at_once_when_it_is_deleted() -> None:
+    async with LocalCluster(without=("kubelet", "controllers", "operator")) as cluster:
+        await cluster.client.create(Pod, POD, "default")
+        await asyncio.sleep(0.3)
+        await cluster.client.delete(Pod, POD["metadata"]["name"], "default")
+        assert list(await cluster.client.list(Pod)) == []
+
+
 async def test_a_part_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot leave out kublet: expected some of kubelet, scheduler"):
         LocalCluster(without=("kublet",))
