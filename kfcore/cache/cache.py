@@ -34,7 +34,7 @@ class Cache:
     """A `Reader` that answers from memory.
 
     `namespaces` limits it (None: all); `selections` limits single kinds. A kind is watched from its first use on; `run`
-    must be running for anything to arrive.
+    must be running for anything to arrive. With `streaming_list` off, no server is asked to stream its lists.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Cache:
         selections: Mapping[type[Object], Selection] | None = None,
         resync_seconds: float | None = None,
         patience: Patience = PATIENT,
+        streaming_list: bool = True,
     ) -> None:
         self._client = client
         self._clock = clock or SystemClock()
@@ -53,6 +54,7 @@ class Cache:
         self._selections = selections or {}
         self._resync_seconds = resync_seconds
         self._patience = patience
+        self._streaming_list = streaming_list
         self._informers: dict[type[Object], Informer[Any]] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -68,6 +70,7 @@ class Cache:
             selection=self._selections.get(kind, EVERYTHING),
             resync_seconds=self._resync_seconds,
             patience=self._patience,
+            streaming_list=self._streaming_list,
         )
         self._informers[kind] = informer
         if self._group:

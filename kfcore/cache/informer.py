@@ -65,6 +65,7 @@ class Informer(Generic[T]):
         selection: Selection = EVERYTHING,
         resync_seconds: float | None = None,
         patience: Patience = PATIENT,
+        streaming_list: bool = True,
     ) -> None:
         self.kind = kind
         self.store: Store[T] = Store()
@@ -75,7 +76,16 @@ class Informer(Generic[T]):
         self._listed: set[str | None] = set()
         where: Sequence[str | None] = namespaces if namespaces and kind.resource.namespaced else [None]
         self._reflectors = [
-            Reflector(client, kind, self, clock=clock, namespace=namespace, selection=selection, patience=patience)
+            Reflector(
+                client,
+                kind,
+                self,
+                clock=clock,
+                namespace=namespace,
+                selection=selection,
+                patience=patience,
+                streaming_list=streaming_list,
+            )
             for namespace in where
         ]
 

@@ -1,14 +1,14 @@
 """Lists and watches one kind, forever: what the API server says comes in, a `Sink` is told; it holds no objects.
 
-Every fault ends in the same way: wait a little, then go on from the last resource version, or, when the server no
-longer has it, list again.
+A list is the beginning of a watch where the server streams lists, else it comes in pages. Every fault ends in the same
+way: wait a little, then go on from the last resource version, or, when the server no longer has it, list again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from kfcore.api.codec import load
 from kfcore.api.meta import CustomResource, Object, Unstructured, untyped
 from kfcore.cache.watchdog import Watchdog
-from kfcore.client.errors import ApiError, ConnectionFailed, Gone, InvalidObject
-from kfcore.client.interface import Client
+from kfcore.client.errors import ApiError, BadRequest, ConnectionFailed, Gone, Invalid, InvalidObject
+from kfcore.client.interface import Client, WatchEvent
 from kfcore.client.selectors import FieldSelector, LabelSelector
 from kfcore.clock import Clock
 
@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 # Events handled in a row before other tasks get a turn: a few milliseconds.
 BURST = 256
+
+# The annotation of the bookmark that ends a streaming list.
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,15 @@ class Sink(Protocol[T_contra]):
         """The object, in its last state, is gone."""
 
 
+class NoStreamingList(Exception):
+    """The server does not begin a watch with a list."""
+
+
 class Reflector(Generic[T]):
-    """Keeps a sink equal to the server's objects of `kind` in `namespace` (None: all)."""
+    """Keeps a sink equal to the server's objects of `kind` in `namespace` (None: all).
+
+    `streaming_list` off: lists in pages, without trying to stream first.
+    """
 
     def __init__(
         self,
@@ -85,6 +95,7 @@ class Reflector(Generic[T]):
         namespace: str | None = None,
         selection: Selection = EVERYTHING,
         patience: Patience = PATIENT,
+        streaming_list: bool = True,
     ) -> None:
         self._client = client
         self._kind = kind
@@ -95,6 +106,7 @@ class Reflector(Generic[T]):
         self._namespace = namespace
         self._selection = selection
         self._patience = patience
+        self._streaming_list = streaming_list
         self._failures = 0
         self.resource_version = ""
         self.last_error: Exception | None = None
@@ -102,9 +114,12 @@ class Reflector(Generic[T]):
     async def run(self) -> None:
         while True:
             try:
-                if not self.resource_version:
+                if not self.resource_version and not self._streaming_list:
                     await self._list()
                 await self._watch()
+            except NoStreamingList as why:
+                self._streaming_list = False
+                log.debug("cache.lists_in_pages", kind=self._kind.resource.kind, why=str(why))
             except Gone as error:
                 self.resource_version = ""
                 await self._recover(error)
@@ -123,31 +138,28 @@ class Reflector(Generic[T]):
         self.last_error = None
 
     async def _watch(self) -> None:
-        patience, sink, read = self._patience, self._sink, self._read
-        is_raw = self._wire_kind is not self._kind
+        patience = self._patience
+        listing = not self.resource_version
         events = self._client.watch(
             self._wire_kind,
             self._namespace,
             resource_version=self.resource_version,
             label_selector=self._selection.label_selector,
             field_selector=self._selection.field_selector,
+            send_initial_events=listing,
             timeout_seconds=int(random.uniform(patience.watch_min, patience.watch_max)),
         )
         started = self._clock.monotonic()
         received = 0
         async with Watchdog(self._clock, patience.idle) as watchdog, aclosing(cast("Any", events)):
+            if listing:
+                await self._receive_list(events, watchdog)
             async for event in events:
                 watchdog.feed()
-                obj = event.object
                 received += 1
                 if received % BURST == 0:
                     await asyncio.sleep(0)  # lines that have arrived already come without a pause
-                match event.type:
-                    case "ADDED" | "MODIFIED":
-                        sink.set(read(obj) if is_raw else obj)
-                    case "DELETED":
-                        sink.delete(read(obj) if is_raw else obj)
-                self.resource_version = obj.metadata.resource_version
+                self._tell(event)
                 if self._failures:
                     self._failures, self.last_error = 0, None
         if not received and self._clock.monotonic() - started < 1:
@@ -155,9 +167,41 @@ class Reflector(Generic[T]):
             raise ConnectionFailed(f"the watch of {self._kind.resource.qualified_plural} was closed at once")
         self._failures = 0
 
+    def _tell(self, event: WatchEvent[Any]) -> None:
+        obj = event.object
+        match event.type:
+            case "ADDED" | "MODIFIED":
+                self._sink.set(self._read(obj))
+            case "DELETED":
+                self._sink.delete(self._read(obj))
+        self.resource_version = obj.metadata.resource_version
+
+    async def _receive_list(self, events: AsyncIterator[WatchEvent[Any]], watchdog: Watchdog) -> None:
+        """What a streaming list begins with: every object, then a bookmark. Raises `NoStreamingList`."""
+        objects: dict[tuple[str, str], T] = {}
+        try:
+            async for event in events:
+                watchdog.feed()
+                metadata = event.object.metadata
+                if event.type == "BOOKMARK":
+                    if metadata.annotations.get(INITIAL_EVENTS_END) == "true":
+                        self._sink.replace(list(objects.values()), self._namespace)
+                        self.resource_version = metadata.resource_version
+                        self.last_error = None
+                        return
+                elif event.type == "DELETED":
+                    objects.pop((metadata.namespace, metadata.name), None)
+                else:
+                    objects[metadata.namespace, metadata.name] = self._read(event.object)
+                if len(objects) % BURST == 0:
+                    await asyncio.sleep(0)
+        except (Invalid, BadRequest) as error:
+            raise NoStreamingList(str(error)) from error
+        raise NoStreamingList("the watch ended before the list was complete")
+
     def _read(self, obj: Any) -> T:
         """An object as the kind asked for; one that cannot be read so stays plain JSON, and `Cache.get` says why."""
-        if not isinstance(obj, Unstructured) or issubclass(self._kind, Unstructured):
+        if self._wire_kind is self._kind or not isinstance(obj, Unstructured):
             return cast("T", obj)
         try:
             return load(self._kind, obj.raw)

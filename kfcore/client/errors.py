@@ -134,6 +134,12 @@ class ServerTimeout(ApiError):
     code, reason = 504, "Timeout"
 
 
+class InsufficientStorage(ApiError):
+    """The server could not write the change down, and did not make it."""
+
+    code, reason = 507, "InsufficientStorage"
+
+
 class ConnectionFailed(Exception):
     """The server could not be reached, or the connection broke before the answer was complete."""
 

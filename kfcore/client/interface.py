@@ -131,6 +131,33 @@ class Client(Reader, Protocol):
         dry_run: bool = False,
     ) -> None: ...
 
+    async def delete_collection(
+        self,
+        kind: type[Object],
+        namespace: str | None = None,
+        *,
+        label_selector: LabelSelector | str | None = None,
+        field_selector: FieldSelector | str | None = None,
+        propagation: Propagation | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        """Delete every object of a kind that the selectors match, in a namespace (None: `default`)."""
+
+    async def subresource(
+        self,
+        method: str,
+        kind: type[Object],
+        name: str,
+        namespace: str | None,
+        subresource: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Manifest | None = None,
+    ) -> bytes:
+        """Call a subresource that has an object or a text of its own (`scale`, `eviction`, `log`, `binding`); its raw
+        answer.
+        """
+
     def watch(
         self,
         kind: type[T],

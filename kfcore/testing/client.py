@@ -13,6 +13,7 @@ from kfcore.apiserver.server import ApiServer
 from kfcore.client.rest import RestClient
 from kfcore.clock import Clock
 from kfcore.testing.clock import FakeClock
+from kfcore.testing.faults import Faults, FaultyTransport
 from kfcore.testing.transport import InProcessTransport
 
 
@@ -22,9 +23,8 @@ class FakeClient(RestClient):
     Every custom kind that a Python type is registered for is served, with the CRD of its type, from its first use on.
     The namespaces of `objects` are created. A `uid`, and with it owner references among them, is kept; statuses too.
     Without a `clock` the time stands still (`client.clock.advance(…)`); `seed` makes uids and generated names repeat.
+    What should go wrong, `faults` is told.
     """
-
-    transport: InProcessTransport
 
     def __init__(
         self, *objects: Object | Manifest, clock: Clock | None = None, seed: int = 0, server: ApiServer | None = None
@@ -32,7 +32,10 @@ class FakeClient(RestClient):
         self.clock = clock or FakeClock()
         self._served: set[str] = set()
         self.server = server or ApiServer(clock=self.clock, seed=seed)
-        super().__init__(InProcessTransport(self.server, before=self._serve))
+        self._in_process = InProcessTransport(self.server, before=self._serve)
+        transport = FaultyTransport(self._in_process, clock=self.clock)
+        self.faults: Faults = transport.faults
+        super().__init__(transport)
         for obj in objects:
             if not isinstance(obj, dict):
                 self._serve(obj.resource.base_path)
@@ -54,8 +57,8 @@ class FakeClient(RestClient):
 
     @property
     def requests(self) -> list[tuple[str, str]]:
-        """Method and path of every call so far; `client.requests.clear()` starts counting anew."""
-        return self.transport.requests
+        """Method and path of every call that reached the server; `client.requests.clear()` starts counting anew."""
+        return self._in_process.requests
 
 
 def serve_type(server: ApiServer, kind: type[CustomResource]) -> None:

@@ -15,7 +15,6 @@ from kfcore.cache.informer import Change
 from kfcore.cache.reflector import Selection
 from kfcore.cache.store import Store
 from kfcore.client.errors import InvalidObject, NotFound
-from kfcore.client.rest import RestClient
 from kfcore.testing import FakeClient, FakeClock
 from kfcore.testing.client import schemaless_crd
 
@@ -61,17 +60,17 @@ async def running(cache: Cache, clock: FakeClock) -> AsyncIterator[Cache]:
         await asyncio.wait([task])
 
 
-async def test_who_asks_for_the_same_type_shares_one_watch(client: RestClient, wire: Any, clock: FakeClock) -> None:
+async def test_who_asks_for_the_same_type_shares_one_watch(client: FakeClient, wire: Any, clock: FakeClock) -> None:
     cache = Cache(client, clock)
     assert cache.informer(Pod) is cache.informer(Pod)
     async with running(cache, clock):
         await cache.list(Pod)
         await cache.list(Pod, "default")
-        assert (wire.list_calls, wire.watches) == (1, 1)
+        assert (wire.lists, wire.watches) == (1, 1)
 
 
 async def test_two_types_of_one_kind_are_two_projections(
-    client: RestClient, server: FakeClient, clock: FakeClock
+    client: FakeClient, server: FakeClient, clock: FakeClock
 ) -> None:
     await server.create(Pod, a_pod("a"))
     async with running(Cache(client, clock), clock) as cache:
@@ -79,22 +78,22 @@ async def test_two_types_of_one_kind_are_two_projections(
         assert (await cache.get(Pod, "a")).spec.node_name == "node-1"
 
 
-async def test_reading_costs_no_request(client: RestClient, server: FakeClient, wire: Any, clock: FakeClock) -> None:
+async def test_reading_costs_no_request(client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock) -> None:
     for name in ("b", "a"):
         await server.create(Pod, a_pod(name, app=name))
     async with running(Cache(client, clock), clock) as cache:
         await cache.list(Pod)
-        wire.requests.clear()
+        wire.calls.clear()
         assert [pod.name for pod in await cache.list(Pod)] == ["a", "b"]
         assert [pod.name for pod in await cache.list(Pod, "default", label_selector="app=b")] == ["b"]
         assert [pod.name for pod in await cache.list(Pod, field_selector="metadata.name!=b")] == ["a"]
         assert await cache.list(Pod, "elsewhere") == []
         with pytest.raises(NotFound):
             await cache.get(Pod, "a", "elsewhere")
-        assert wire.requests == []
+        assert wire.calls == []
 
 
-async def test_owned_objects_come_from_the_index(client: RestClient, server: FakeClient, clock: FakeClock) -> None:
+async def test_owned_objects_come_from_the_index(client: FakeClient, server: FakeClient, clock: FakeClock) -> None:
     owner = await server.create(Pod, a_pod("owner"))
     child = a_pod("child", app="x")
     reference = {"apiVersion": "v1", "kind": "Pod", "name": "owner", "uid": owner.metadata.uid, "controller": True}
@@ -109,7 +108,7 @@ async def test_owned_objects_come_from_the_index(client: RestClient, server: Fak
 
 
 async def test_further_indexes_cover_what_is_there_and_what_comes(
-    client: RestClient, server: FakeClient, clock: FakeClock
+    client: FakeClient, server: FakeClient, clock: FakeClock
 ) -> None:
     await server.create(Pod, a_pod("a"))
     async with running(Cache(client, clock), clock) as cache:
@@ -121,7 +120,7 @@ async def test_further_indexes_cover_what_is_there_and_what_comes(
 
 
 async def test_only_the_wanted_namespaces_and_objects_are_watched(
-    client: RestClient, server: FakeClient, clock: FakeClock
+    client: FakeClient, server: FakeClient, clock: FakeClock
 ) -> None:
     for name in ("one", "two", "three"):
         await server.create(Namespace, {"metadata": {"name": name}})
@@ -138,7 +137,7 @@ async def test_only_the_wanted_namespaces_and_objects_are_watched(
 
 
 async def test_a_late_subscriber_hears_what_exists_and_a_resync_repeats_it(
-    client: RestClient, server: FakeClient, clock: FakeClock
+    client: FakeClient, server: FakeClient, clock: FakeClock
 ) -> None:
     await server.create(Pod, a_pod("a"))
     changes: list[Change[Pod]] = []
@@ -153,7 +152,7 @@ async def test_a_late_subscriber_hears_what_exists_and_a_resync_repeats_it(
 
 
 async def test_an_object_that_its_type_refuses_hides_no_other_and_says_what_is_wrong(
-    client: RestClient, server: FakeClient, clock: FakeClock
+    client: FakeClient, server: FakeClient, clock: FakeClock
 ) -> None:
     server.server.install_crd(schemaless_crd(GAUGE))
     good = {"metadata": {"name": "good", "namespace": "default"}, "spec": {"level": 1}}
@@ -174,7 +173,7 @@ async def test_an_object_that_its_type_refuses_hides_no_other_and_says_what_is_w
         assert (await cache.get(Gauge, "bad")).spec.level == 3
 
 
-async def test_reading_from_a_cache_that_does_not_run_is_a_mistake_and_says_so(client: RestClient) -> None:
+async def test_reading_from_a_cache_that_does_not_run_is_a_mistake_and_says_so(client: FakeClient) -> None:
     with pytest.raises(RuntimeError, match="start it first"):
         await Cache(client).list(Pod)
 

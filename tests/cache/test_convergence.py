@@ -11,7 +11,6 @@ from kfcore.api.core import Pod
 from kfcore.cache.cache import Cache
 from kfcore.cache.informer import Change
 from kfcore.client.errors import ConnectionFailed
-from kfcore.client.rest import RestClient
 from kfcore.client.transport import Response
 from kfcore.testing import FakeClient, FakeClock
 
@@ -47,12 +46,12 @@ class Chain:
         self.objects[name] = change.new
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("streaming", [True, False], ids=["streaming lists", "lists in pages"])
 async def test_the_store_and_its_subscribers_end_up_equal_to_the_server(
-    seed: int, client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+    random_seed: int, streaming: bool, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
-    dice = random.Random(seed)
-    cache, chain = Cache(client, clock), Chain()
+    dice = random.Random(random_seed)
+    cache, chain = Cache(client, clock, streaming_list=streaming), Chain()
     cache.informer(Pod).subscribe(chain)
     task = asyncio.create_task(cache.run())
     alive: set[str] = set()
@@ -69,13 +68,15 @@ async def test_the_store_and_its_subscribers_end_up_equal_to_the_server(
                 await server.delete(Pod, name, grace_period_seconds=0)
                 alive.remove(name)
         if dice.random() < 0.4:
-            wire.streams += dice.choices(FAULTS, k=dice.randrange(1, 3))
+            for fault in dice.choices(FAULTS, k=dice.randrange(1, 3)):
+                wire.faults.fail("watch", Pod, fault)
             if dice.random() < 0.3:
-                wire.lists.append(dice.choice([Response(500, b""), ConnectionFailed("reset")]))
-            wire.cut.set()
+                wire.faults.fail("list", Pod, dice.choice([Response(500, b""), ConnectionFailed("reset")]))
+            if dice.random() < 0.3:
+                wire.faults.break_watch(Pod, after=dice.randrange(4))
+            wire.faults.cut()
         await clock.advance(dice.choice([0, 0, 0.5, 5]))
-    wire.streams.clear()
-    wire.lists.clear()
+    wire.faults.clear()
     await clock.advance(120)
     truth = await server.list(Pod)
     assert await cache.list(Pod) == truth

@@ -12,7 +12,6 @@ from kfcore.api.core import Pod
 from kfcore.cache.cache import Cache, CacheNotSynced
 from kfcore.cache.informer import Change
 from kfcore.client.errors import ConnectionFailed
-from kfcore.client.rest import RestClient
 from kfcore.client.transport import Response
 from kfcore.testing import FakeClient, FakeClock
 
@@ -61,16 +60,25 @@ async def names(cache: Cache) -> list[str]:
     return [pod.name for pod in await cache.list(Pod)]
 
 
+@pytest.fixture(params=[True, False], ids=["streaming lists", "lists in pages"])
+def cache(request: pytest.FixtureRequest, client: FakeClient, clock: FakeClock) -> Cache:
+    return Cache(client, clock, streaming_list=request.param)
+
+
+@pytest.fixture
+def paging(client: FakeClient, clock: FakeClock) -> Cache:
+    return Cache(client, clock, streaming_list=False)
+
+
 def status(code: int, reason: str, **details: Any) -> Response:
     body = {"kind": "Status", "status": "Failure", "message": reason, "reason": reason, "code": code}
     return Response(code, json.dumps(body | {"details": details}).encode())
 
 
 async def test_what_exists_is_listed_and_what_changes_is_watched(
-    client: RestClient, server: FakeClient, clock: FakeClock
+    cache: Cache, client: FakeClient, server: FakeClient, clock: FakeClock
 ) -> None:
     await create(server, "a")
-    cache = Cache(client, clock)
     async with running(cache, clock) as seen:
         await create(server, "b")
         await server.patch(Pod, "a", "default", {"metadata": {"labels": {"x": "y"}}})
@@ -96,33 +104,33 @@ async def test_what_exists_is_listed_and_what_changes_is_watched(
     ids=["half a line", "garbage", "strange error", "strange event", "closed at once", "500", "429", "403", "refused"],
 )
 async def test_a_watch_that_fails_goes_on_where_it_was(
-    answer: Response | Exception, client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+    cache: Cache, answer: Response | Exception, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
     await create(server, "a")
-    wire.streams += [answer, answer]
-    cache = Cache(client, clock)
     async with running(cache, clock) as seen:
+        rule = wire.faults.fail("watch", Pod, answer, times=2)
+        wire.faults.cut()
         await create(server, "b")
         await remove(server, "a")
         await clock.advance(20)
+        assert rule.hits == 2
         assert seen.lines == ["+a", "+b", "-a"]
-        assert wire.list_calls == 1, "the history was not lost, so nothing needed to be listed again"
+        assert wire.lists == 1, "the history was not lost, so nothing needed to be listed again"
 
 
 async def test_a_connection_that_breaks_in_the_middle_loses_nothing(
-    client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+    cache: Cache, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
-    cache = Cache(client, clock)
     async with running(cache, clock) as seen:
         await create(server, "a")
         await clock.advance(1)
-        wire.cut.set()
+        wire.faults.cut()
         await clock.advance(0)
         await create(server, "b")
         await remove(server, "a")
         await clock.advance(5)
         assert seen.lines == ["+a", "+b", "-a"]
-        assert wire.list_calls == 1
+        assert wire.lists == 1
 
 
 @pytest.mark.parametrize(
@@ -134,17 +142,18 @@ async def test_a_connection_that_breaks_in_the_middle_loses_nothing(
     ids=["as an answer", "as an event"],
 )
 async def test_after_410_the_list_tells_what_was_deleted_and_what_was_replaced(
-    gone: Response, client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+    cache: Cache, gone: Response, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
     await create(server, "deleted", "kept", "replaced")
-    wire.streams += [ConnectionFailed("down"), gone]
-    cache = Cache(client, clock)
     async with running(cache, clock) as seen:
+        wire.faults.fail("watch", Pod, ConnectionFailed("down"))
+        wire.faults.fail("watch", Pod, gone)
+        wire.faults.cut()
         await remove(server, "deleted")
         await remove(server, "replaced")
         await create(server, "new", "replaced")
         await clock.advance(5)
-        assert wire.list_calls == 2
+        assert wire.lists == 2
         assert sorted(seen.lines[:3]) == ["+deleted", "+kept", "+replaced"]
         assert sorted(seen.lines[3:]) == ["+new", "+replaced", "-deleted", "-replaced"]
         assert seen.lines.index("-replaced") < len(seen.lines) - 1 - seen.lines[::-1].index("+replaced")
@@ -157,61 +166,57 @@ async def test_after_410_the_list_tells_what_was_deleted_and_what_was_replaced(
     ids=["500", "429", "unreachable"],
 )
 async def test_a_list_that_fails_is_tried_again_with_growing_delays(
-    answer: Response | Exception, client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+    cache: Cache, answer: Response | Exception, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
     await create(server, "a")
-    wire.lists += [answer, answer, answer]
-    cache = Cache(client, clock)
+    wire.faults.fail(None, Pod, answer, times=3)
     async with running(cache, clock) as seen:
-        assert wire.list_calls == 1
+        assert wire.lists == 1
         await clock.advance(30)
-        assert wire.list_calls == 4
+        assert wire.lists == 4
         assert seen.lines == ["+a"]
 
 
 async def test_a_server_that_asks_to_wait_is_left_in_peace_for_so_long(
-    client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+    cache: Cache, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
-    wire.lists.append(status(429, "TooManyRequests", retryAfterSeconds=60))
-    async with running(Cache(client, clock), clock):
+    wire.faults.fail(None, Pod, status(429, "TooManyRequests", retryAfterSeconds=60))
+    async with running(cache, clock):
         await clock.advance(59)
-        assert wire.list_calls == 1
+        assert wire.lists == 1
         await clock.advance(15)
-        assert wire.list_calls == 2
+        assert wire.lists == 2
 
 
 async def test_an_expired_page_token_starts_a_list_without_pages(
-    client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+    paging: Cache, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
     await create(server, "a", "b")
     first_page = {"metadata": {"resourceVersion": "1", "continue": "token"}, "items": []}
-    wire.lists += [Response(200, json.dumps(first_page).encode()), status(410, "Expired")]
-    cache = Cache(client, clock)
-    async with running(cache, clock):
-        assert await names(cache) == ["a", "b"]
-        assert "limit" not in wire.requests[2].query
+    wire.faults.fail("list", Pod, Response(200, json.dumps(first_page).encode()))
+    wire.faults.fail("list", Pod, status(410, "Expired"))
+    async with running(paging, clock):
+        assert await names(paging) == ["a", "b"]
+        assert "limit" not in wire.calls[2].query
 
 
 async def test_a_watch_that_silently_stalls_is_renewed(
-    client: RestClient, server: FakeClient, wire: Any, clock: FakeClock
+    cache: Cache, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
-    cache = Cache(client, clock)
     async with running(cache, clock) as seen:
-        wire.stalled = True
+        wire.faults.stall()
         await create(server, "a")
         await clock.advance(100)
         assert seen.lines == []
-        wire.stalled = False
         await clock.advance(400)
         assert seen.lines == ["+a"]
         assert wire.watches >= 2
 
 
 async def test_a_deadline_names_the_kind_that_does_not_sync_and_why(
-    client: RestClient, wire: Any, clock: FakeClock
+    cache: Cache, client: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
-    wire.lists += [status(403, "Forbidden")] * 50
-    cache = Cache(client, clock)
+    wire.faults.fail(None, Pod, status(403, "Forbidden"), times=None)
     async with running(cache, clock):
         waiting = asyncio.create_task(cache.wait_for_sync(10))
         await clock.advance(11)
@@ -219,10 +224,45 @@ async def test_a_deadline_names_the_kind_that_does_not_sync_and_why(
             await waiting
 
 
-async def test_reading_waits_until_the_kind_is_listed(client: RestClient, server: FakeClient, clock: FakeClock) -> None:
+async def test_reading_waits_until_the_kind_is_listed(
+    cache: Cache, client: FakeClient, server: FakeClient, clock: FakeClock
+) -> None:
     await create(server, "a")
-    cache = Cache(client, clock)
     task = asyncio.create_task(cache.run())
     await clock.advance(0)
     assert await names(cache) == ["a"]
     task.cancel()
+
+
+async def test_a_server_without_streaming_lists_is_asked_for_pages(
+    cache: Cache, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    await create(server, "a")
+    wire.faults.fail("watch", Pod, status(422, "Invalid"), times=1)
+    async with running(cache, clock) as seen:
+        await create(server, "b")
+        await clock.advance(5)
+        assert seen.lines == ["+a", "+b"]
+        assert not any("sendInitialEvents" in call.query for call in wire.calls[2:])
+
+
+async def test_a_streaming_list_that_breaks_in_the_middle_shows_nothing_and_starts_again(
+    client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    await create(server, "a", "b", "c")
+    wire.faults.break_watch(Pod, after=2)
+    cache = Cache(client, clock)
+    async with running(cache, clock) as seen:
+        assert seen.lines == []
+        await clock.advance(5)
+        assert seen.lines == ["+a", "+b", "+c"]
+
+
+async def test_a_streaming_list_that_ends_too_early_is_not_taken_for_the_whole(
+    client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    await create(server, "a", "b", "c")
+    wire.faults.end_watch(Pod, after=2)
+    async with running(Cache(client, clock), clock) as seen:
+        await clock.advance(5)
+        assert seen.lines == ["+a", "+b", "+c"]
