@@ -28,8 +28,10 @@ from kfcore.client.errors import ServiceUnavailable
 from kfcore.client.rest import RestClient
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.manager import Manager
+from kfcore.jobs.gang import gang_scheduler
 from kfcore.plugins import OperatorOptions, PluginSet, load_plugins
 from kfcore.testing.transport import InProcessTransport
+from kfcore_local.gang import add_gang_scheduler, pod_group_crd
 from kfcore_local.kubelet import Kubelet
 from kfcore_local.scheduler import Scheduler
 from kfcore_local.workloads import add_workload_controllers
@@ -46,7 +48,8 @@ class LocalCluster:
     """Everything up while the block runs; nothing left when it ends: no process, no file, no socket.
 
     `without` names parts to leave out (`PARTS`). `kubeconfig` is the file that points kubectl here (None: one beside
-    the cluster's own state). When a part fails, the block is cancelled and its error raised.
+    the cluster's own state). `options` are the operator's; of a gang scheduler that they name, the cluster plays
+    the part. When a part fails, the block is cancelled and its error raised.
     """
 
     def __init__(
@@ -56,12 +59,15 @@ class LocalCluster:
         kubeconfig: Path | None = None,
         port: int = 0,
         plugins: PluginSet | None = None,
+        options: OperatorOptions | None = None,
         clock: Clock | None = None,
     ) -> None:
         if unknown := set(without) - set(PARTS):
             raise ValueError(f"cannot leave out {', '.join(sorted(unknown))}: expected some of {', '.join(PARTS)}")
         self.clock = clock or SystemClock()
         self.plugins = plugins or load_plugins()
+        self.options = options or OperatorOptions()
+        self._gang = gang_scheduler(self.options.gang_scheduler_name)
         self.token = secrets.token_urlsafe(32)
         self._without = frozenset(without)
         self._kubeconfig = kubeconfig
@@ -95,6 +101,8 @@ class LocalCluster:
         stack.push_async_callback(server.close)
         for _, controller in self.plugins.controllers:
             server.install_crd(crd(controller.kind))
+        if self._gang is not None:
+            server.install_crd(pod_group_crd(self._gang.kind.resource))
         self.client = RestClient(InProcessTransport(server, record=False))
         http = HttpServer(server, token=self.token, port=self._port)
         await http.start()
@@ -112,7 +120,8 @@ class LocalCluster:
         # The kubelet registers the node: without one there is nothing to bind a pod to, and a bound pod is deleted only
         # when its kubelet says so.
         if not self._without & {"scheduler", "kubelet"}:
-            run(Scheduler(self.client, node_name=NODE).run)
+            also = () if self._gang is None else (self._gang.scheduler_name,)
+            run(Scheduler(self.client, node_name=NODE, also=also).run)
         if "kubelet" not in self._without:
             kubelet = Kubelet(self.client, node_name=NODE, root=root / "kubelet", clock=self.clock)
             self.logs.kubelet = kubelet
@@ -126,7 +135,9 @@ class LocalCluster:
         if "controllers" not in self._without:
             add_workload_controllers(manager)
         if "operator" not in self._without:
-            self.plugins.setup(manager, OperatorOptions())
+            self.plugins.setup(manager, self.options)
+        if self._gang is not None and not self._without & {"scheduler", "kubelet"}:
+            add_gang_scheduler(manager, self._gang)
         return manager if manager.controllers else None
 
 

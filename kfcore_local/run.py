@@ -19,26 +19,30 @@ from kfcore_local.manifests import BadInput, Document, read_files
 SUCCEEDED, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
-def run_files(files: Sequence[str]) -> int:
+def run_files(files: Sequence[str], gang_scheduler_name: str = "") -> int:
     """Run the jobs of `files` to their end: 0 when all succeeded, 1 when one failed, 2 bad input, 130 interrupted."""
     try:
         documents = read_files(files)
     except BadInput as error:
         return _refuse(error)
     _quiet_logs()
-    return _until_interrupted(lambda: _run(documents), "stopping the jobs", interrupted=INTERRUPTED)
+    return _until_interrupted(
+        lambda: _run(documents, gang_scheduler_name), "stopping the jobs", interrupted=INTERRUPTED
+    )
 
 
-def serve(kubeconfig: Path | None, without: Collection[str], port: int) -> int:
+def serve(kubeconfig: Path | None, without: Collection[str], port: int, gang_scheduler_name: str = "") -> int:
     """Serve the API until interrupted, which is how it is meant to end: 0. 2 when the file or the port is taken."""
     _quiet_logs()
     path = kubeconfig.expanduser().absolute() if kubeconfig else None
-    return _until_interrupted(lambda: _serve(path, without, port), "stopping", interrupted=SUCCEEDED)
+    return _until_interrupted(
+        lambda: _serve(path, without, port, gang_scheduler_name), "stopping", interrupted=SUCCEEDED
+    )
 
 
-async def _run(documents: Sequence[Document]) -> int:
+async def _run(documents: Sequence[Document], gang_scheduler_name: str) -> int:
     from kfcore.apiserver.catalogue import builtin_kinds
-    from kfcore.plugins import load_plugins
+    from kfcore.plugins import OperatorOptions, load_plugins
     from kfcore_local.apply import apply
     from kfcore_local.cluster import LocalCluster
     from kfcore_local.console import DIM, Console
@@ -47,6 +51,7 @@ async def _run(documents: Sequence[Document]) -> int:
     from kfcore_local.validation import KnownKinds, validate
 
     plugins = load_plugins()
+    options = OperatorOptions(gang_scheduler_name=gang_scheduler_name)
     for name, error in plugins.failures:
         _tell(f"plugin {name} could not be loaded: {error}")
     kinds = [controller.kind for _, controller in plugins.controllers]
@@ -56,7 +61,7 @@ async def _run(documents: Sequence[Document]) -> int:
     )
     try:
         validate(documents, known)
-        async with LocalCluster(plugins=plugins) as cluster:
+        async with LocalCluster(plugins=plugins, options=options) as cluster:
             await apply(cluster.client, documents)
             console = Console(sys.stdout)
             console.say(f"kubectl --kubeconfig {shlex.quote(str(cluster.kubeconfig))} get pods", DIM)
@@ -73,12 +78,14 @@ async def _run(documents: Sequence[Document]) -> int:
     return SUCCEEDED if all(outcome.succeeded for outcome in outcomes) else FAILED
 
 
-async def _serve(kubeconfig: Path | None, without: Collection[str], port: int) -> int:
+async def _serve(kubeconfig: Path | None, without: Collection[str], port: int, gang_scheduler_name: str) -> int:
+    from kfcore.plugins import OperatorOptions
     from kfcore_local.cluster import KubeconfigInTheWay, LocalCluster, default_kubeconfig
 
     path = kubeconfig or default_kubeconfig(f"kubeconfig-{os.getpid()}")
+    options = OperatorOptions(gang_scheduler_name=gang_scheduler_name)
     try:
-        async with LocalCluster(without=without, kubeconfig=path, port=port) as cluster:
+        async with LocalCluster(without=without, kubeconfig=path, port=port, options=options) as cluster:
             for name, error in cluster.plugins.failures:
                 _tell(f"plugin {name} could not be loaded: {error}")
             left_out = f" (without {', '.join(sorted(without))})" if without else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import ClassVar, Protocol
 
 import structlog
@@ -52,11 +53,15 @@ class PendingPod(ServerObject, frozen=True):
 
 
 class Scheduler:
-    """Binds every pending pod of `default-scheduler` to `node_name`; pods of other schedulers are left to them."""
+    """Binds every pending pod of `default-scheduler` to `node_name`; pods of other schedulers are left to them, but for
+    those in `also`, whose part it plays."""
 
-    def __init__(self, client: Binder, *, node_name: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self, client: Binder, *, node_name: str, also: Collection[str] = (), clock: Clock | None = None
+    ) -> None:
         self._client = client
         self._node_name = node_name
+        self._names = {SCHEDULER_NAME, *also}
         self._clock = clock or SystemClock()
         self._recorder = EventRecorder(client, SCHEDULER_NAME, self._clock)
 
@@ -67,7 +72,7 @@ class Scheduler:
         pods = Informer(self._client, PendingPod, clock=self._clock, selection=selection)
 
         def changed(change: Change[PendingPod]) -> None:
-            if change.new is not None and _is_ours(change.new):
+            if change.new is not None and self._is_ours(change.new):
                 queue.add(change.new.key)
 
         pods.subscribe(changed)
@@ -82,7 +87,7 @@ class Scheduler:
             namespace, _, name = key.partition("/")
             pod = pods.store.get(namespace, name)
             try:
-                if pod is not None and _is_ours(pod):
+                if pod is not None and self._is_ours(pod):
                     await self._bind(pod)
                 queue.forget(key)
             except (NotFound, Conflict):
@@ -104,7 +109,6 @@ class Scheduler:
         await self._client.subresource("POST", PendingPod, pod.name, pod.namespace, "binding", body=body)
         self._recorder.normal(pod, "Scheduled", f"Successfully assigned {pod.key} to {self._node_name}")
 
-
-def _is_ours(pod: PendingPod) -> bool:
-    waiting = not pod.spec.node_name and pod.metadata.deletion_timestamp is None
-    return waiting and pod.spec.scheduler_name == SCHEDULER_NAME
+    def _is_ours(self, pod: PendingPod) -> bool:
+        waiting = not pod.spec.node_name and pod.metadata.deletion_timestamp is None
+        return waiting and pod.spec.scheduler_name in self._names

@@ -36,6 +36,14 @@ class PyTorchJobController(JobController[PyTorchJob]):
         if job.spec.nproc_per_node is None and (policy is None or policy.n_proc_per_node is None):
             job.spec.nproc_per_node = "auto"
 
+    def min_available(self, job: PyTorchJob) -> int:
+        """An elastic job can begin with its fewest workers."""
+        everyone, policy = super().min_available(job), job.spec.elastic_policy
+        if policy is None or policy.min_replicas is None:
+            return everyone
+        workers = job.spec.replica_specs["Worker"].replicas or 0
+        return everyone - max(0, workers - policy.min_replicas)
+
     def is_master(self, job: PyTorchJob, replica_type: str, index: int) -> bool:
         if "Master" in job.spec.replica_specs:
             return replica_type == "Master"

@@ -43,12 +43,19 @@ class ContainerStatus(Struct, frozen=True):
     last_state: ContainerState = ContainerState()
 
 
+class PodCondition(Struct, frozen=True):
+    type: str
+    status: str
+    message: str = ""
+
+
 class PodStatus(Struct, frozen=True):
     phase: str = ""
     reason: str = ""
     message: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
     start_time: datetime | None = None
+    conditions: tuple[PodCondition, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import structlog
 
@@ -35,6 +35,17 @@ class CountsRequests(Protocol):
     def request_counts(self) -> Counter[tuple[str, str, str]]: ...
 
 
+class Source(Protocol):
+    """Somebody who counts something of their own: Prometheus' collector interface."""
+
+    def __init__(self) -> None: ...
+
+    def collect(self) -> Iterable[Metric]: ...
+
+
+SourceT = TypeVar("SourceT", bound=Source)
+
+
 class Metrics:
     """Collects from whatever it was told to watch."""
 
@@ -43,6 +54,7 @@ class Metrics:
         self._recorders: list[EventRecorder] = []
         self._leader: LeaderElector | None = None
         self._transport: CountsRequests | None = None
+        self._sources: dict[type[Source], Source] = {}
 
     def watch_controller(self, controller: Controller) -> None:
         self._controllers.append(controller)
@@ -58,6 +70,12 @@ class Metrics:
         if isinstance(transport, CountsRequests):
             self._transport = transport
 
+    def source(self, kind: type[SourceT]) -> SourceT:
+        """The one source of this class, made when first asked for; what it collects is shown too."""
+        found = self._sources.setdefault(kind, kind())
+        assert isinstance(found, kind)
+        return found
+
     def render(self) -> bytes:
         """Prometheus' text format."""
         from prometheus_client import CollectorRegistry, generate_latest
@@ -71,6 +89,8 @@ class Metrics:
         yield from self._of_controllers()
         yield from self._of_queues()
         yield from self._of_the_rest()
+        for source in self._sources.values():
+            yield from source.collect()
 
     def _of_controllers(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

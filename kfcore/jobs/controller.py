@@ -25,11 +25,14 @@ from kfcore.controller.controller import Request, Result
 from kfcore.controller.events import EventRecorder
 from kfcore.jobs import lifecycle, run_policy
 from kfcore.jobs.expectations import Expectations, LastWritten
+from kfcore.jobs.gang import ANOTHER_SCHEDULER, PodGroups, gang_scheduler
 from kfcore.jobs.manifests import add_default_port, pod_manifest, service_manifest, service_ports
+from kfcore.jobs.metrics import JobMetrics
 from kfcore.jobs.naming import JOB_ROLE, index_of, job_labels, of_type, replica_labels, replica_name
 from kfcore.jobs.options import OperatorOptions
 from kfcore.jobs.owned import OwnedObjects
 from kfcore.jobs.replicas import Replicas, observe
+from kfcore.jobs.restarting import recreated_uids
 from kfcore.jobs.status import CREATED, StatusUpdate
 from kfcore.jobs.troubles import Trouble, troubles_of
 
@@ -84,9 +87,11 @@ class JobController(Generic[JobT]):
         """Run this controller in a manager, over its cache."""
         recorder = manager.recorder(cls.operator_name)
         controller = cls(manager.client, reader=manager.cache, recorder=recorder, clock=manager.clock, options=options)
-        manager.add_controller(
-            controller, cls.kind, owns=cls.owned_kinds, workers=options.workers, name=cls.operator_name
-        )
+        controller.metrics = manager.metrics.source(JobMetrics)
+        owned = cls.owned_kinds
+        if controller.pod_groups is not None:
+            owned = (*owned, controller.pod_groups.scheduler.kind)
+        manager.add_controller(controller, cls.kind, owns=owned, workers=options.workers, name=cls.operator_name)
         return controller
 
     def __init__(
@@ -103,6 +108,9 @@ class JobController(Generic[JobT]):
         self.clock = clock or getattr(client, "clock", None) or SystemClock()
         self.recorder = recorder or EventRecorder(client, self.operator_name, self.clock)
         self.options = options or OperatorOptions()
+        self.metrics = JobMetrics()
+        gang = gang_scheduler(self.options.gang_scheduler_name)
+        self.pod_groups = None if gang is None else PodGroups(gang, client, self.reader, self.recorder)
         self._expectations = Expectations() if self.reader is not client else None
         self._last_written: LastWritten[JobT] = LastWritten()
         self._troubles: dict[str, frozenset[Trouble]] = {}
@@ -129,6 +137,10 @@ class JobController(Generic[JobT]):
     def tolerates_failure(self, job: JobT, replica_type: str) -> bool:
         """Whether the job goes on without replicas of a type that failed for good."""
         return False
+
+    def min_available(self, job: JobT) -> int:
+        """How many pods must fit before any starts, where pods are scheduled as a gang and the job does not say."""
+        return sum(1 if spec.replicas is None else spec.replicas for spec in job.spec.replica_specs.values())
 
     def is_master(self, job: JobT, replica_type: str, index: int) -> bool:
         """Whether a replica's pod carries the role `master`, whose log stands for the job's."""
@@ -238,6 +250,8 @@ class JobController(Generic[JobT]):
         if missing := replicas.missing:
             if replicas.spec.template.raw.get("spec", {}).get("restartPolicy"):
                 self.recorder.warning(job, "SetPodTemplateRestartPolicy", RESTART_POLICY_OVERWRITTEN)
+            if self.pod_groups is not None and self.pod_groups.is_overruled(replicas.spec):
+                self.recorder.warning(job, "SetPodTemplateSchedulerName", ANOTHER_SCHEDULER)
             await owned.create(Pod, [self.pod_for(job, replicas.type, index) for index in missing])
 
     async def reconcile_services(
@@ -268,15 +282,19 @@ class JobController(Generic[JobT]):
         if self.is_master(job, replica_type, index):
             labels[JOB_ROLE] = "master"
         self.set_cluster_spec(job, template, replica_type, index)
-        return pod_manifest(job, replica_type, index, spec, template, labels)
+        pod = pod_manifest(job, replica_type, index, spec, template, labels)
+        if self.pod_groups is not None:
+            self.pod_groups.mark(job, pod, replica_type)
+        return pod
 
     def labels(self, job: JobT, replica_type: str, index: int) -> dict[str, str]:
         return replica_labels(job.name, self.operator_name, replica_type, index)
 
     def observe(self, work: lifecycle.Pass[JobT]) -> dict[str, Replicas]:
         """Every type's replicas as they are now, counted into the status."""
+        recreated = recreated_uids(work.status)
         return {
-            name: observe(name, spec, work.pods, work.status.completed_indexes.get(name, ()))
+            name: observe(name, spec, work.pods, work.status.completed_indexes.get(name, ()), recreated)
             for name, spec in work.job.spec.replica_specs.items()
         }
 
@@ -287,6 +305,7 @@ class JobController(Generic[JobT]):
             body = {"metadata": {"uid": work.read.metadata.uid}, "status": patch}
             written = await self.client.patch(self.kind, work.job.name, work.job.namespace, body, subresource="status")
             self._last_written.remember(work.read, cast("JobT", written))
+            self.metrics.written(self.container_name, work.job.namespace, status.old, written.status)
             status.old = written.status
         for event in status.announcements:
             record = self.recorder.warning if event.type == "Warning" else self.recorder.normal
@@ -303,6 +322,7 @@ class JobController(Generic[JobT]):
             await self.client.delete(self.kind, job.name, job.namespace, preconditions=preconditions)
         except NotFound:
             return
+        self.metrics.count("deleted", self.container_name, job.namespace)
         self.recorder.normal(job, "SuccessfulDeleteJob", f"Deleted job: {job.name}")
 
     def due(self, *times: datetime | None) -> Result:

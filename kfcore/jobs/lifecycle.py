@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from kfcore.api.core import Pod, Service
 from kfcore.api.jobs import Job, JobStatus
 from kfcore.api.meta import Unstructured
+from kfcore.client.errors import ApiError
 from kfcore.controller.controller import Result
 from kfcore.jobs import run_policy
+from kfcore.jobs.lost_nodes import remove_lost
 from kfcore.jobs.naming import REPLICA_TYPE, job_labels
 from kfcore.jobs.owned import OwnedObjects
-from kfcore.jobs.replicas import Replicas, exit_code, is_final, terminating
+from kfcore.jobs.replicas import Replicas, exit_code
+from kfcore.jobs.restarting import Failures, count_restarts, failures_of, restarts_so_far, to_recreate
 from kfcore.jobs.status import FAILED, RUNNING, SUCCEEDED, SUSPENDED, Counts, StatusUpdate
 
 if TYPE_CHECKING:
@@ -48,10 +51,13 @@ async def active(controller: JobController[Any], work: Pass[JobT]) -> Result:
     replicas = controller.observe(work)
     count(controller, work, replicas)
     status.start_time = status.start_time or status.now
-    retry_at = settle(controller, work, replicas)
+    failures = failures_of(job, replicas, status, controller.container_name)
+    retry_at = settle(controller, work, replicas, failures)
     if status.finished:
         await controller.write_status(work)
         return await finished(controller, work)
+    if (wait := await _waits_for_gang(controller, work)) is not None:
+        return Result(requeue_after=wait)
     await controller.reconcile_dependents(job, wanted=True)
     try:
         for group in replicas.values():
@@ -59,8 +65,9 @@ async def active(controller: JobController[Any], work: Pass[JobT]) -> Result:
             await controller.reconcile_pods(job, group, work.owned)
     finally:
         await controller.write_status(work)
-    await work.owned.delete(_to_recreate(work, replicas, controller.container_name))
-    result = controller.due(retry_at, run_policy.deadline(job.spec.run_policy, status.start_time))
+    await work.owned.delete(to_recreate(replicas, status, failures))
+    lost_at = await _remove_lost(controller, work)
+    result = controller.due(retry_at, lost_at, run_policy.deadline(job.spec.run_policy, status.start_time))
     return _sooner(result, work.owned.retry_after)
 
 
@@ -73,14 +80,15 @@ def count(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[st
         known = status.completed_indexes.get(name, [])
         if group.completed:
             status.completed_indexes[name] = sorted(group.completed)
-        for index in sorted(group.completed.difference(known)):
-            if (pod := group.pods.get(index)) is not None:
-                _announce_exit(work, pod, controller.container_name)
+        new = sorted(group.completed.difference(known))
+        _announce_exits(work, [group.pods[index] for index in new if index in group.pods], controller.container_name)
     for name in status.counts.keys() - replicas.keys():
         del status.counts[name]
 
 
-def settle(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[str, Replicas]) -> datetime | None:
+def settle(
+    controller: JobController[Any], work: Pass[JobT], replicas: Mapping[str, Replicas], failures: Failures
+) -> datetime | None:
     """Decide what the job is now. Returns when pods that failed may be created again, if that is later."""
     job, status, policy = work.job, work.status, work.job.spec.run_policy
     controller.update_job_status(job, replicas, status)
@@ -91,39 +99,58 @@ def settle(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[s
     if end is not None and status.now >= end:
         status.fail(run_policy.DEADLINE_PASSED.format(name=job.name))
         return None
-    final = [
-        (group, pod)
-        for group in replicas.values()
-        for pod in group.failed_pods
-        if _final(controller, group, pod) and not controller.tolerates_failure(job, group.type)
-    ]
-    retried = [(group, _retried(controller, group)) for group in replicas.values()]
-    new = {group.type: _uncounted(status, group, pods) for group, pods in retried}
-    restarts = run_policy.restarts_counted(replicas.values(), status.restarts, sum(map(len, new.values())))
-    if not final and run_policy.backoff_limit_reached(policy, restarts):
-        for pods in new.values():
-            for pod in pods:
-                _announce_exit(work, pod, controller.container_name)
-        status.fail(run_policy.BACKOFF_LIMIT_REACHED.format(name=job.name))
-        return None
+    final = [(group, pod) for group, pod in failures.final if not controller.tolerates_failure(job, group.type)]
     if final:
-        group, pod = final[0]
-        _announce_exit(work, pod, controller.container_name)
-        if group.spec.restart_policy == "ExitCode":
-            message = f'job "{job.name}" is failing because "{group.type}" replica(s) failed.'
-            status.fail(message, detail=_why(pod, controller.container_name), event="Warning")
-        else:
-            message = controller.failed_message(job, group.type, group.failed)
-            status.fail(message, detail=_why(pod, controller.container_name))
+        _fail(controller, work, *final[0])
+        return None
+    if run_policy.backoff_limit_reached(policy, restarts_so_far(job, replicas, status, failures)):
+        uncounted = [pod for pods in failures.uncounted.values() for pod in pods]
+        _announce_exits(work, uncounted, controller.container_name)
+        why = _why(uncounted[0], controller.container_name) if uncounted else ""
+        status.fail(run_policy.BACKOFF_LIMIT_REACHED.format(name=job.name), detail=why)
         return None
     if controller.is_running(job, replicas):
         status.run(controller.running_message(job))
-    retry_at = None
-    for group, pods in retried:
-        if pods:
-            status.restart(controller.restarting_message(job, group.type, group.failed))
-            retry_at = _count_restarts(controller, work, group, new[group.type], retry_at)
+    for name in replicas:
+        if failures.retried.get(name) or failures.disrupted.get(name):
+            status.restart(controller.restarting_message(job, name, replicas[name].failed))
+    counted, retry_at = count_restarts(job, replicas, status, failures)
+    _announce_exits(work, counted, controller.container_name)
     return retry_at
+
+
+def _fail(controller: JobController[Any], work: Pass[JobT], group: Replicas, pod: Pod) -> None:
+    """A replica failed for good, and the job with it."""
+    job, status = work.job, work.status
+    _announce_exits(work, [pod], controller.container_name)
+    why = _why(pod, controller.container_name)
+    if group.spec.restart_policy == "ExitCode":
+        message = f'job "{job.name}" is failing because "{group.type}" replica(s) failed.'
+        status.fail(message, detail=why, event="Warning")
+    else:
+        status.fail(controller.failed_message(job, group.type, group.failed), detail=why)
+
+
+async def _waits_for_gang(controller: JobController[Any], work: Pass[JobT]) -> float | None:
+    """Seconds until another look where the pods are to be scheduled together and may not be created yet."""
+    if controller.pod_groups is None:
+        return None
+    job, status = work.job, work.status
+    policy = job.spec.run_policy.scheduling_policy
+    minimum = policy.min_available if policy is not None else None
+    started = status.start_time
+    status.start_time = work.read.status.start_time  # it begins when its pods may
+    status.last_reconcile_time = status.last_reconcile_time or status.now
+    try:
+        wait = await controller.pod_groups.admit(job, controller.min_available(job) if minimum is None else minimum)
+    except ApiError:
+        await controller.write_status(work)
+        raise
+    if wait is None:
+        status.start_time, status.last_reconcile_time = started, work.read.status.last_reconcile_time
+    else:
+        await controller.write_status(work)
+    return wait
 
 
 async def suspended(controller: JobController[Any], work: Pass[JobT]) -> Result:
@@ -140,8 +167,10 @@ async def suspended(controller: JobController[Any], work: Pass[JobT]) -> Result:
     await controller.reconcile_dependents(job, wanted=False)
     await work.owned.delete(work.pods)
     await work.owned.delete(work.services)
+    if controller.pod_groups is not None:
+        await controller.pod_groups.delete(job)
     await controller.write_status(work)
-    return Result()
+    return controller.due(await _remove_lost(controller, work))
 
 
 async def finished(controller: JobController[Any], work: Pass[JobT]) -> Result:
@@ -157,6 +186,8 @@ async def finished(controller: JobController[Any], work: Pass[JobT]) -> Result:
     if policy.clean_pod_policy in ("All", "Running") or by_limit:
         kept = {pod.name for pod in work.pods} - {pod.name for pod in doomed}
         await work.owned.delete([service for service in work.services if service.name not in kept])
+    if controller.pod_groups is not None:
+        await controller.pod_groups.delete(job)
     expiry = run_policy.expiry(policy, status.old, controller.options.ttl_seconds)
     if expiry is not None and status.now >= expiry and work.read.status.finished:
         await controller.delete_job(job)
@@ -186,51 +217,23 @@ def _finish_counts(status: StatusUpdate) -> None:
         counts.succeeded, counts.active = counts.succeeded + counts.active, 0
 
 
-def _final(controller: JobController[Any], group: Replicas, pod: Pod) -> bool:
-    return is_final(pod, group.spec, controller.container_name)
+async def _remove_lost(controller: JobController[Any], work: Pass[JobT]) -> datetime | None:
+    """Let no pod of a lost node stand in the way of its successor, where the operator is told to."""
+    patience = controller.options.force_delete_seconds
+    if patience is None:
+        return None
+    return await remove_lost(controller.client, work.owned, work.pods, work.status.now, patience)
 
 
-def _retried(controller: JobController[Any], group: Replicas) -> list[Pod]:
-    return [pod for pod in group.failed_pods if not _final(controller, group, pod)]
-
-
-def _uncounted(status: StatusUpdate, group: Replicas, pods: Sequence[Pod]) -> list[Pod]:
-    record = status.restarts.get(group.type)
-    counted = set(record.pods) if record is not None else set()
-    return [pod for pod in pods if pod.metadata.uid not in counted]
-
-
-def _count_restarts(
-    controller: JobController[Any], work: Pass[JobT], group: Replicas, pods: Sequence[Pod], retry_at: datetime | None
-) -> datetime | None:
-    """Write down that these pods are recreated, before they are; or say when they may be."""
-    status = work.status
-    if not pods:
-        return retry_at
-    record = status.restarts.get(group.type)
-    due = run_policy.next_restart(record, status.now)
-    if due > status.now:
-        return due if retry_at is None else min(due, retry_at)
+def _announce_exits(work: Pass[JobT], pods: Sequence[Pod], container: str) -> None:
+    """Tell how pods ended: one event for all that ended in the same way since the last reconcile."""
+    ended: dict[int, list[str]] = {}
     for pod in pods:
-        _announce_exit(work, pod, controller.container_name)
-    status.restarts[group.type] = run_policy.count_restart(record, pods, status.now)
-    return retry_at
-
-
-def _to_recreate(work: Pass[JobT], replicas: Mapping[str, Replicas], container: str) -> list[Pod]:
-    """The failed pods whose restart is written down."""
-    return [
-        pod
-        for group in replicas.values()
-        if (record := work.status.restarts.get(group.type)) is not None
-        for pod in group.failed_pods
-        if pod.metadata.uid in record.pods and not terminating(pod)
-    ]
-
-
-def _announce_exit(work: Pass[JobT], pod: Pod, container: str) -> None:
-    if (code := exit_code(pod, container)) is not None:
-        work.status.announce("Normal", "ExitedWithCode", f"Pod: {pod.namespace}.{pod.name} exited with code {code}")
+        if (code := exit_code(pod, container)) is not None:
+            ended.setdefault(code, []).append(f"{pod.namespace}.{pod.name}")
+    for code, names in ended.items():
+        noun = "Pod" if len(names) == 1 else "Pods"
+        work.status.announce("Normal", "ExitedWithCode", f"{noun}: {', '.join(names)} exited with code {code}")
 
 
 def _why(pod: Pod, container: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from kfcore.api.jobs import Job, ReplicaSpec
 from kfcore.api.meta import Manifest, owner_reference
 from kfcore.api.pod_template import PodTemplate
+from kfcore.jobs.annotations import restarts_together
 from kfcore.jobs.naming import replica_name
 from kfcore.jobs.replicas import pod_restart_policy
 
@@ -40,7 +41,7 @@ def pod_manifest(
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata,
-        "spec": {**template.spec, "restartPolicy": pod_restart_policy(spec)},
+        "spec": {**template.spec, "restartPolicy": pod_restart_policy(spec, together=restarts_together(job))},
     }
 
 

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import structlog
 
-from kfcore.api.meta import Manifest, Object, ServerObject, controller_of
-from kfcore.client.errors import AlreadyExists, ApiError, Conflict, ConnectionFailed, NotFound
+from kfcore.api.meta import Manifest, Object, ServerObject, controller_of, owner_reference, untyped
+from kfcore.client.errors import AlreadyExists, ApiError, Conflict, ConnectionFailed, Invalid, NotFound
 from kfcore.client.interface import Client, Preconditions
 from kfcore.jobs.expectations import Expectations
 
@@ -56,7 +57,7 @@ class OwnedObjects:
         try:
             created = await self.client.create(kind, manifest, self.job.namespace)
         except AlreadyExists:
-            await self._take(kind, name)
+            await self._take(kind, name, manifest["metadata"]["labels"])
             return
         except (ApiError, ConnectionFailed) as error:
             self.recorder.warning(self.job, f"FailedCreate{kind.resource.kind}", f"Error creating: {error}")
@@ -65,17 +66,18 @@ class OwnedObjects:
         if self.expectations is not None:
             self.expectations.created(self.job.key, created.metadata.uid, self.monotonic())
 
-    async def _take(self, kind: type[ServerObject], name: str) -> None:
+    async def _take(self, kind: type[ServerObject], name: str, labels: dict[str, str]) -> None:
         """See whose the object is that stands in the way; the cache may only be late."""
         try:
             found: ServerObject = await self.client.get(kind, name, self.job.namespace)
         except NotFound:
             return self._retry(SOON)
-        owner = controller_of(found)
-        ours = owner is not None and owner.uid == self.job.metadata.uid
         if found.metadata.deletion_timestamp is not None:
             return self._retry(SOON)
-        if not ours:
+        owner = controller_of(found)
+        if owner is None and await self._adopt(found, labels):
+            owner = controller_of(found := await self.client.get(kind, name, self.job.namespace))
+        if owner is None or owner.uid != self.job.metadata.uid or not labels.items() <= found.metadata.labels.items():
             message = f'Error creating: {kind.resource.plural} "{name}" already exists and is not owned by this job'
             self.recorder.warning(self.job, f"FailedCreate{kind.resource.kind}", message)
             return self._retry(LATER)
@@ -83,15 +85,37 @@ class OwnedObjects:
             self.expectations.created(self.job.key, found.metadata.uid, self.monotonic())
         return None
 
+    async def _adopt(self, orphan: ServerObject, labels: dict[str, str]) -> bool:
+        """Make an object that nobody controls the job's, if it has all labels of ours; whether it is that now."""
+        if not labels.items() <= orphan.metadata.labels.items():
+            return False
+        job = await self.client.get(untyped(self.job.resource), self.job.name, self.job.namespace)
+        if job.metadata.uid != self.job.metadata.uid or job.metadata.deletion_timestamp is not None:
+            return False
+        owners = [msgspec.to_builtins(owner) for owner in orphan.metadata.owner_references]
+        metadata = {"uid": orphan.metadata.uid, "ownerReferences": [*owners, owner_reference(self.job)]}
+        try:
+            await self.client.patch(type(orphan), orphan.name, orphan.namespace, {"metadata": metadata})
+        except (NotFound, Conflict, Invalid):
+            return False  # gone, or somebody else's by now
+        log.info("orphan.adopted", kind=orphan.resource.kind, namespace=orphan.namespace, name=orphan.name)
+        return True
+
     async def delete(self, objects: Iterable[ServerObject]) -> None:
         """Delete these very objects, concurrently; those that are gone or going are left alone."""
         doomed = [obj for obj in objects if obj.metadata.deletion_timestamp is None]
         await slow_start(doomed, self._delete)
 
-    async def _delete(self, obj: ServerObject) -> None:
-        kind = type(obj)
+    async def force_delete(self, objects: Iterable[ServerObject]) -> None:
+        """Remove these very objects at once, without anybody's confirmation."""
+        await slow_start(list(objects), lambda obj: self._delete(obj, 0))
+
+    async def _delete(self, obj: ServerObject, grace_period_seconds: int | None = None) -> None:
+        kind, uid = type(obj), Preconditions(uid=obj.metadata.uid)
         try:
-            await self.client.delete(kind, obj.name, obj.namespace, preconditions=Preconditions(uid=obj.metadata.uid))
+            await self.client.delete(
+                kind, obj.name, obj.namespace, preconditions=uid, grace_period_seconds=grace_period_seconds
+            )
         except (NotFound, Conflict):
             return  # gone, or another object by now
         except (ApiError, ConnectionFailed) as error:

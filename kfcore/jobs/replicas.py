@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from kfcore.api.core import Pod
@@ -53,8 +53,15 @@ class Replicas:
         return [pod for index, pod in self.pods.items() if index >= self.wanted and not terminating(pod)]
 
 
-def observe(replica_type: str, spec: ReplicaSpec, pods: Iterable[Pod], completed: Iterable[int]) -> Replicas:
-    """The pods of one type in their slots, counted."""
+def observe(
+    replica_type: str,
+    spec: ReplicaSpec,
+    pods: Iterable[Pod],
+    completed: Iterable[int],
+    recreated: Collection[str] = frozenset(),
+) -> Replicas:
+    """The pods of one type in their slots, counted. `recreated` pods (uids) are to run again, also when they
+    succeeded."""
     wanted = max(0, 1 if spec.replicas is None else spec.replicas)
     slots: dict[int, Pod] = {}
     for pod in pods:
@@ -67,7 +74,8 @@ def observe(replica_type: str, spec: ReplicaSpec, pods: Iterable[Pod], completed
             continue
         phase = pod.status.phase
         if phase == "Succeeded":
-            done.add(index)
+            if pod.metadata.uid not in recreated:
+                done.add(index)
         elif not terminating(pod):
             active += phase == "Running"
             if phase == "Failed":
@@ -99,9 +107,17 @@ def is_final(pod: Pod, spec: ReplicaSpec, container: str) -> bool:
             return False
 
 
-def pod_restart_policy(spec: ReplicaSpec) -> str:
-    """The restart policy that the kubelet follows: with ExitCode, the operator restarts."""
-    return "Never" if spec.restart_policy in ("ExitCode", "", None) else spec.restart_policy
+def is_disrupted(pod: Pod) -> bool:
+    """Whether the cluster took a pod away: by eviction, preemption, or with its node."""
+    return any(
+        condition.type == "DisruptionTarget" and condition.status == "True" for condition in pod.status.conditions
+    )
+
+
+def pod_restart_policy(spec: ReplicaSpec, *, together: bool = False) -> str:
+    """The restart policy that the kubelet follows; where the operator restarts (with ExitCode, or all replicas
+    `together`) that is Never."""
+    return "Never" if together or spec.restart_policy in ("ExitCode", "", None) else spec.restart_policy
 
 
 def container_restarts(pod: Pod) -> int:

@@ -4,7 +4,7 @@ functions of what was observed; `JobController` acts on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from kfcore.api.core import Pod
@@ -65,12 +65,23 @@ def next_restart(restarts: Restarts | None, now: datetime) -> datetime:
     return restarts.last_time + timedelta(seconds=delay)
 
 
-def count_restart(restarts: Restarts | None, pods: Iterable[Pod], now: datetime) -> Restarts:
-    """The record after another round that recreates `pods`."""
+def count_restart(
+    restarts: Restarts | None, pods: Iterable[Pod], now: datetime, present: Collection[str], *, as_one: bool = False
+) -> Restarts:
+    """The record after another round that recreates `pods`: one restart each, or one for all of them.
+
+    Pods of earlier rounds that are still `present` (uids) stay in it, so that they are not counted again.
+    """
     before = restarts or Restarts()
     calm = before.last_time is None or now - before.last_time > CALM
     uids = [pod.metadata.uid for pod in pods]
-    return Restarts(count=before.count + len(uids), rounds=1 if calm else before.rounds + 1, last_time=now, pods=uids)
+    remaining = [uid for uid in before.pods if uid in present and uid not in uids]
+    return Restarts(
+        count=before.count + (1 if as_one else len(uids)),
+        rounds=1 if calm else before.rounds + 1,
+        last_time=now,
+        pods=remaining + uids,
+    )
 
 
 def stopped_by_limit(name: str, failed: JobCondition | None) -> bool:

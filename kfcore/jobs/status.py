@@ -55,6 +55,7 @@ class StatusUpdate:
     completed_indexes: dict[str, list[int]] = field(init=False)
     start_time: datetime | None = field(init=False)
     completion_time: datetime | None = field(init=False)
+    last_reconcile_time: datetime | None = field(init=False)
     announcements: list[Announcement] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +65,7 @@ class StatusUpdate:
         self.restarts = dict(old.restarts)
         self.completed_indexes = dict(old.completed_indexes)
         self.start_time, self.completion_time = old.start_time, old.completion_time
+        self.last_reconcile_time = old.last_reconcile_time
 
     def condition(self, type: str) -> JobCondition | None:
         return next((condition for condition in self.conditions if condition.type == type), None)
@@ -148,6 +150,7 @@ class StatusUpdate:
         for name, before, after in (
             ("startTime", old.start_time, self.start_time),
             ("completionTime", old.completion_time, self.completion_time),
+            ("lastReconcileTime", old.last_reconcile_time, self.last_reconcile_time),
         ):
             if before != after:
                 patch[name] = after and rfc3339(after)

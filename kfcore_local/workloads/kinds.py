@@ -10,6 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from kfcore.api.core import Pod as CorePod
+from kfcore.api.core import PodCondition as CorePodCondition
 from kfcore.api.core import PodStatus as CorePodStatus
 from kfcore.api.core import Service as CoreService
 from kfcore.api.meta import Manifest, ObjectMeta, ServerObject, Struct
@@ -39,18 +40,15 @@ class PodSpec(Struct, frozen=True):
     init_containers: list[Manifest] = []
 
 
-class PodCondition(Struct, frozen=True):
-    type: str
-    status: str
+class PodCondition(CorePodCondition, frozen=True):
     reason: str = ""
-    message: str = ""
     last_transition_time: datetime | None = None
 
 
 class PodStatus(CorePodStatus, frozen=True):
-    """With the conditions, which job operators have no use for, and which weigh a third of a pod in memory."""
+    """With the conditions in full: readiness gates and endpoints need their times and reasons."""
 
-    conditions: list[PodCondition] = []
+    conditions: tuple[PodCondition, ...] = ()
 
 
 class Pod(ServerObject, frozen=True):

@@ -11,12 +11,15 @@ from typing import Any
 
 from kfcore.api.core import Event, Pod, Service
 from kfcore.api.jobs import Job
-from kfcore.api.meta import Manifest, untyped
+from kfcore.api.meta import Manifest, Unstructured, untyped
 from kfcore.api.resource import Resource
 from kfcore.api.validation import validate
 from kfcore.client.errors import ApiError, Invalid, NotFound
 from kfcore.jobs.controller import JobController
+from kfcore.jobs.gang import SchedulerPluginsPodGroup
+from kfcore.jobs.options import OperatorOptions
 from kfcore.testing import FakeClient, FakeClock, reconcile
+from kfcore_local.gang import pod_group_crd
 
 RECORDINGS = Path(__file__).parent / "jobs"
 PODS, SERVICES = untyped(Pod.resource), untyped(Service.resource)
@@ -28,12 +31,12 @@ Differences = Mapping[tuple[str, int, str], str]
 
 
 def scenarios(kind: str) -> list[str]:
-    """The names of the scenarios that are about one kind."""
+    """The names of the scenarios that are about one kind, those of gang scheduling included."""
     names = []
     for path in sorted(RECORDINGS.glob("*.json")):
         scenario = json.loads(path.read_text())
         kinds = {obj["kind"] for step in scenario["steps"] for obj in step.get("apply", [])}
-        if kinds == {kind} and not scenario.get("gang"):
+        if kinds == {kind}:
             names.append(path.stem)
     return names
 
@@ -41,7 +44,7 @@ def scenarios(kind: str) -> list[str]:
 async def play(name: str, controller: type[JobController[Any]], differences: Differences) -> None:
     """Play one scenario; fails with everything that differs and is not listed, or is listed and does not differ."""
     scenario = json.loads((RECORDINGS / f"{name}.json").read_text())
-    player = Player(controller)
+    player = Player(controller, scenario.get("gang", ""))
     problems = []
     for number, step in enumerate(scenario["steps"]):
         problems += [f"step {number}{problem}" for problem in await player.play(scenario, step)]
@@ -55,12 +58,15 @@ async def play(name: str, controller: type[JobController[Any]], differences: Dif
 class Player:
     """Applies a step, plays the kubelet, lets the operator settle, and compares what is there."""
 
-    def __init__(self, controller: type[JobController[Any]]) -> None:
+    def __init__(self, controller: type[JobController[Any]], gang: str) -> None:
         self.clock = FakeClock()
         self.client = FakeClient(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, clock=self.clock
         )
-        self.controller = controller(self.client)
+        self.groups = SchedulerPluginsPodGroup
+        if gang:
+            self.client.server.install_crd(pod_group_crd(self.groups.resource))
+        self.controller = controller(self.client, options=OperatorOptions(gang_scheduler_name=gang))
         self.kind: type[Job[Any]] = controller.kind
         self.jobs = untyped(controller.kind.resource)
 
@@ -154,13 +160,19 @@ class Player:
             taken["pods"][pod.name] = describe_pod(pod.raw)
         for service in await self.client.list(SERVICES, NAMESPACE):
             taken["services"][service.name] = describe_service(service.raw)
-        try:
-            scalers = list(await self.client.list(AUTOSCALERS, NAMESPACE))
-        except NotFound:
-            scalers = []
-        for scaler in scalers:
+        for scaler in await self.served(AUTOSCALERS):
             taken["autoscalers"][scaler.name] = {"spec": scaler.raw["spec"], "owner": owners(scaler.raw)}
+        for group in await self.served(self.groups):
+            kind = self.groups.resource.qualified_plural
+            taken["podgroups"][group.name] = {"kind": kind, "spec": group.raw["spec"], "owner": owners(group.raw)}
         return json.loads(json.dumps(taken).replace(NAMESPACE, "<ns>"))  # type: ignore[no-any-return]
+
+    async def served(self, kind: type[Unstructured]) -> list[Unstructured]:
+        """The objects of a kind that the server need not know."""
+        try:
+            return list(await self.client.list(kind, NAMESPACE))
+        except NotFound:
+            return []
 
 
 def describe_job(status: Manifest) -> Manifest:
