@@ -12,11 +12,12 @@ from kfcore.apiserver.deletion import DeleteOptions
 from kfcore.apiserver.kinds import Column, ScalePaths, ServedKind, Subresource
 from kfcore.apiserver.names import dns_label_1035, dns_subdomain
 from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.rules import Rules, rule_problems
 from kfcore.apiserver.schema import fill_defaults, prune
 from kfcore.apiserver.status import FieldError, bad_request, invalid_value, required, unsupported
-from kfcore.apiserver.storage import Stored
+from kfcore.apiserver.storage import Change, Collection, Stored
 from kfcore.apiserver.strategy import Strategy
-from kfcore.apiserver.validation import validate
+from kfcore.apiserver.validation import validate, with_rules
 
 CRD_GROUP = "apiextensions.k8s.io"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
@@ -44,6 +45,16 @@ class CustomKinds:
         else:
             self._objects.update(self._crds, "", name, lambda before: {**before, "spec": manifest.get("spec")})
 
+    def restore(self) -> None:
+        """Serve the kinds of the CRDs that storage began with."""
+        for crd in self._objects.collection(self._crds).select():
+            self._serve(None, crd)
+
+    def undone(self, collection: Collection, change: Change) -> None:
+        """Serve again what was served before a change that storage took back."""
+        if collection.name == self._crds.storage:
+            self._serve(None if change.type == "DELETED" else change.current, change.previous)
+
     def strategy(self, kind: ServedKind) -> Strategy:
         return self._strategies[kind.resource.api_version, kind.resource.kind]
 
@@ -54,6 +65,11 @@ class CustomKinds:
                 self._clean_up(crd)
         if kind.storage != self._crds.storage:
             return
+        self._serve(previous, current)
+        if current is not None and "deletionTimestamp" in current.manifest["metadata"]:
+            self._clean_up(current)
+
+    def _serve(self, previous: Stored | None, current: Stored | None) -> None:
         before = {k.resource: k for k in served_kinds(previous.manifest)} if previous else {}
         after = {k.resource: k for k in served_kinds(current.manifest)} if current else {}
         for resource, gone in before.items():
@@ -62,8 +78,6 @@ class CustomKinds:
         for served_kind in after.values():
             self._strategies[served_kind.resource.api_version, served_kind.resource.kind] = custom_strategy(served_kind)
             self._objects.kinds.add(served_kind)
-        if current is not None and "deletionTimestamp" in current.manifest["metadata"]:
-            self._clean_up(current)
 
     def _clean_up(self, crd: Stored) -> None:
         """A CRD on its way out takes its objects along, and goes when they are gone."""
@@ -155,14 +169,14 @@ def custom_strategy(kind: ServedKind) -> Strategy:
     return Strategy(
         decode=partial(prune, schema=schema, root=True),
         default=partial(fill_defaults, schema=schema),
-        validate=partial(_validate, schema),
+        validate=partial(_validate, schema, Rules(schema)),
         unconditional_update=False,
         keeps_status=not kind.status,
     )
 
 
-def _validate(schema: Manifest, manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
-    return validate(manifest, schema)
+def _validate(schema: Manifest, rules: Rules, manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
+    return with_rules(validate(manifest, schema), rules, manifest, previous)
 
 
 # ── the CRDs themselves ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -238,7 +252,8 @@ def validate_crd(crd: Manifest, previous: Manifest | None) -> list[FieldError]:
             errors.append(required(f"spec.names.{field}"))
         elif why := dns_label_1035(name.lower()):
             errors.append(invalid_value(f"spec.names.{field}", name, why))
-    errors += _validate_versions(spec["versions"])
+    malformed = _validate_versions(spec["versions"])
+    errors += malformed or _validate_rules(spec["versions"])
     if previous is not None:
         for path in ("group", "scope", "names.kind", "names.plural"):
             *parents, last = path.split(".")
@@ -247,6 +262,17 @@ def validate_crd(crd: Manifest, previous: Manifest | None) -> list[FieldError]:
                 before, after = before[parent], after[parent]
             if before.get(last) != after.get(last):
                 errors.append(invalid_value(f"spec.{path}", after.get(last), "field is immutable"))
+    return errors
+
+
+def _validate_rules(versions: list[Manifest]) -> list[FieldError]:
+    """What is wrong with the schemas' CEL rules. A schema that all versions share is named once."""
+    schemas: list[Manifest] = [version["schema"]["openAPIV3Schema"] for version in versions]
+    if all(schema == schemas[0] for schema in schemas):
+        return rule_problems(schemas[0], "spec.validation.openAPIV3Schema")
+    errors: list[FieldError] = []
+    for index, schema in enumerate(schemas):
+        errors += rule_problems(schema, f"spec.versions[{index}].schema.openAPIV3Schema")
     return errors
 
 

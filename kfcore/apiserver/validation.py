@@ -1,6 +1,6 @@
 """OpenAPI v3 validation of an object against a CRD's schema, with the server's field paths and words.
 
-CEL rules (`x-kubernetes-validations`) are not evaluated here.
+CEL rules are `rules.py`'s: they are evaluated where nothing here is broken that could mislead them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from functools import lru_cache
 from typing import Any
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.rules import Rules
 from kfcore.apiserver.schema import EMBEDDED
 from kfcore.apiserver.status import FieldError, duplicate, go_value, invalid_value, required, unsupported
 
 INT_OR_STRING = "x-kubernetes-int-or-string"
-RULES = "x-kubernetes-validations"
 _BLOCKING = frozenset(
     {"FieldValueTypeInvalid", "FieldValueRequired", "FieldValueNotSupported", "FieldValueTooMany", "FieldValueTooLong"}
 )
@@ -33,16 +33,18 @@ def validate(manifest: Manifest, schema: Manifest) -> list[FieldError]:
     """The rules of `schema` that `manifest` breaks, in the order of its fields."""
     errors: list[FieldError] = []
     _validate(manifest, schema, "", errors, root=True)
-    if has_rules(schema) and any(error.reason in _BLOCKING for error in errors):
-        errors.append(FieldError("FieldValueInvalid", "<nil>", f"Invalid value: null: {_NOT_CHECKED}"))
     return errors
 
 
-def has_rules(schema: Any) -> bool:
-    """Whether a schema has CEL rules anywhere."""
-    if isinstance(schema, dict):
-        return RULES in schema or any(has_rules(value) for value in schema.values())
-    return isinstance(schema, list) and any(has_rules(item) for item in schema)
+def with_rules(
+    errors: list[FieldError], rules: Rules, manifest: Manifest, previous: Manifest | None
+) -> list[FieldError]:
+    """`errors`, and the CEL rules that are broken; errors that would mislead those keep them from being evaluated."""
+    if not rules:
+        return errors
+    if any(error.reason in _BLOCKING for error in errors):
+        return [*errors, FieldError("FieldValueInvalid", "<nil>", f"Invalid value: null: {_NOT_CHECKED}")]
+    return [*errors, *rules.violations(manifest, previous)]
 
 
 def _validate(value: Any, schema: Manifest, place: str, errors: list[FieldError], *, root: bool = False) -> None:
