@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions
 from kfcore.apiserver.kinds import ServedKind
-from kfcore.apiserver.storage import Collection, Stored, owner_uids
+from kfcore.apiserver.storage import Collection, Stored
 from kfcore.clock import Timer
 
 if TYPE_CHECKING:
@@ -31,11 +31,17 @@ class GarbageCollector:
     def created(self, stored: Stored) -> None:
         self._look_up_owners(stored)
 
+    def restore(self) -> None:
+        """Look again for the owners of what storage began with: the timers of the server before are gone."""
+        for collection in self._objects.storage.collections.values():
+            for stored in collection.select():
+                self._look_up_owners(stored)
+
     def updated(self, previous: Stored, stored: Stored) -> None:
         metadata = stored.manifest["metadata"]
-        if owner_uids(previous.manifest) != owner_uids(stored.manifest):
+        if previous.owners != stored.owners:
             self._look_up_owners(stored)
-            self._check_waiting_owners(owner_uids(previous.manifest))
+            self._check_waiting_owners(previous.owners)
         if "deletionTimestamp" in metadata and FOREGROUND in metadata.get("finalizers", ()):
             self._check_waiting_owners((stored.uid,))
 
@@ -56,7 +62,7 @@ class GarbageCollector:
         """An object is gone: its dependents follow, and who waited for it may go on."""
         for collection, dependent in self._objects.storage.dependents(stored.uid):
             self._collect(collection, dependent)
-        self._check_waiting_owners(owner_uids(stored.manifest))
+        self._check_waiting_owners(stored.owners)
         if namespace := stored.manifest["metadata"].get("namespace"):
             self._finish_namespace(namespace)
 
@@ -135,7 +141,7 @@ class GarbageCollector:
 
     def _look_up_owners(self, stored: Stored) -> None:
         storage = self._objects.storage
-        uids = owner_uids(stored.manifest)
+        uids = stored.owners
         if not uids or all(storage.find(uid) for uid in uids) or stored.uid in self._timers:
             return
         try:

@@ -5,7 +5,7 @@ concurrency, generation, graceful deletion. `writing.py` calls it with decoded b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -60,7 +60,8 @@ class Objects:
         self.storage = storage
         self.clock = clock
         self._strategies = strategies
-        self._random = Random(seed)
+        # Of a storage that goes on, a seed alone would give out the uids that it gave out before.
+        self._random = Random(seed if seed is None or not storage.version else f"{seed} from {storage.version}")
         self.garbage = GarbageCollector(self)
         self.on_change: list[Callable[[ServedKind, Stored | None, Stored | None], None]] = []
 
@@ -268,7 +269,7 @@ class Objects:
         if pending is None:
             return Deletion(previous, gone=False)
         if dry_run:
-            return Deletion(replace(previous, manifest=pending), gone=False)
+            return Deletion(Stored(pending, previous.data, previous.version), gone=False)
         if self._last_hold_released(pending):
             removed = self.remove(kind, previous)
             return Deletion(_last_seen(pending, removed), gone=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 
 import msgspec
@@ -53,10 +53,12 @@ def selection(kind: ServedKind, fields: Mapping[str, str], query: Mapping[str, s
         return everything
 
     def selects(stored: Stored) -> bool:
-        manifest = stored.manifest
-        if not labels.matches(manifest["metadata"].get("labels", {})):
+        if not labels.matches(stored.labels):
             return False
-        return not terms or terms.matches(lambda path: value_at(manifest, fields.get(path, path)))
+        if not terms:
+            return True
+        manifest = stored.manifest
+        return terms.matches(lambda path: value_at(manifest, fields.get(path, path)))
 
     return selects
 
@@ -79,6 +81,7 @@ class Reading:
         self._objects = objects
         self._storage = objects.storage
         self.watches: set[WatchStream] = set()
+        self.settle: Callable[[], Awaitable[None]] | None = None
 
     def selection(self, kind: ServedKind, query: Mapping[str, str]) -> Selects:
         return selection(kind, self._objects.strategy(kind).fields, query)
@@ -185,7 +188,15 @@ class Reading:
             initial = [render("ADDED", stored) for stored in collection.select(namespace) if selects(stored)]
         if streams_list and query.get("allowWatchBookmarks", "") in ("true", "1"):
             initial.append(self._bookmark(kind, render, _INITIAL_EVENTS_END))
-        stream = WatchStream(collection, selects, render, initial=initial, missed=missed, on_close=self.watches.discard)
+        stream = WatchStream(
+            collection,
+            selects,
+            render,
+            initial=initial,
+            missed=missed,
+            on_close=self.watches.discard,
+            settle=self.settle,
+        )
         self.watches.add(stream)
         if timeout:
             stream.end_after(self._objects.clock, timeout)

@@ -7,6 +7,8 @@ What a verb does is elsewhere: `reading.py` (get, list, watch), `writing.py` (cr
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
@@ -22,12 +24,15 @@ from kfcore.apiserver.representation import negotiate
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route, find_route
 from kfcore.apiserver.status import bad_request, error_response, method_not_allowed, no_such_resource
-from kfcore.apiserver.storage import Storage
+from kfcore.apiserver.storage import Change, Collection, Storage
 from kfcore.apiserver.strategy import Strategy
 from kfcore.apiserver.subresources import Subresources
 from kfcore.apiserver.writing import Writing
 from kfcore.client.errors import ApiError
 from kfcore.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from kfcore.apiserver.journal import Journal
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _TRUE = frozenset({"true", "1", "True"})
@@ -36,13 +41,23 @@ _TRUE = frozenset({"true", "1", "True"})
 class ApiServer:
     """The API with its objects, in memory.
 
-    `clock` gives all times, `seed` makes uids and generated names repeatable, `pod_logs` answers `kubectl logs`.
+    `clock` gives all times, `seed` makes uids and generated names repeatable, `pod_logs` answers `kubectl logs`. With
+    `data_dir` the objects are on disk too, from which the next server of that directory has them: nothing is answered
+    or shown before it is written. Raises `kfcore.apiserver.database.DataDirectoryError` for one that cannot be used.
     """
 
-    def __init__(self, *, clock: Clock | None = None, seed: int | None = None, pod_logs: PodLogs | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        seed: int | None = None,
+        pod_logs: PodLogs | None = None,
+        data_dir: Path | None = None,
+    ) -> None:
         self.clock = clock or SystemClock()
         self.kinds = Kinds(builtin_kinds())
         self.storage = Storage()
+        self._journal = None if data_dir is None else _journal(self.storage, data_dir)
         self.objects = Objects(self.kinds, self.storage, self.strategy, self.clock, seed)
         self._builtin = builtin.strategies()
         self._strategies: dict[Resource, Strategy] = {}
@@ -52,10 +67,28 @@ class ApiServer:
         self._reading = Reading(self.objects)
         self._writing = Writing(self.objects, self._reading)
         self._subresources = Subresources(self.objects, self._writing, pod_logs)
+        if self._journal is not None:
+            self._recover(self._journal)
         namespaces = self.kinds.at("", "v1", "namespaces")
         assert namespaces is not None
         for name in NAMESPACES:
-            self.objects.create(namespaces, "", {"metadata": {"name": name}})
+            if self.storage.collection(namespaces.storage).get("", name) is None:
+                self.objects.create(namespaces, "", {"metadata": {"name": name}})
+        if self._journal is not None:
+            self._journal.flush()
+
+    def _recover(self, journal: Journal) -> None:
+        """Serve what was stored, and hear of what could not be."""
+        self.custom.restore()
+        self.objects.garbage.restore()
+        self._reading.settle = journal.settle
+
+        def undone(collection: Collection, change: Change) -> None:
+            for stream in list(self._reading.watches):
+                stream.cut_off()  # it may have taken in what is no more; its client lists again
+            self.custom.undone(collection, change)
+
+        journal.on_undone.append(undone)
 
     def strategy(self, kind: ServedKind) -> Strategy:
         if kind.custom:
@@ -73,7 +106,10 @@ class ApiServer:
     async def handle(self, request: Request) -> Response:
         """Answer a request. A client's mistake is an answer too: it never raises for one."""
         try:
-            return await self._handle(request)
+            answer = await self._handle(request)
+            if self._journal is not None:
+                await self._journal.settle()
+            return answer
         except ApiError as error:
             return error_response(error)
         except RecursionError:
@@ -127,3 +163,12 @@ class ApiServer:
         for stream in list(self._reading.watches):
             stream.end()
         self.objects.garbage.close()
+        if self._journal is not None:
+            await self._journal.close()
+
+
+def _journal(storage: Storage, data_dir: Path) -> Journal:
+    from kfcore.apiserver.database import Database  # SQLite is for who asks for it
+    from kfcore.apiserver.journal import Journal
+
+    return Journal(storage, Database(data_dir))

@@ -1,15 +1,16 @@
-"""Where the in-process API keeps objects: as a dict and, encoded once, as the JSON that every reader is handed. One
-counter of resource versions; a bounded history per kind, from which watches resume and earlier lists are rebuilt.
+"""Where the in-process API keeps objects: encoded once, as the JSON that every reader is handed. One counter of
+resource versions; a bounded history per kind, from which watches resume and earlier lists are rebuilt. In memory; a
+`journal`, where there is one, is told of each change.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from kfcore.api.codec import encode_json
+from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 
 HISTORY = 5000
@@ -18,24 +19,45 @@ HISTORY = 5000
 Key = tuple[str, str]
 """Namespace (empty for a cluster-scoped object) and name."""
 
+_NO_LABELS: Mapping[str, str] = {}
 
-@dataclass(frozen=True, slots=True)
+
+DECODED = 2048
+"""Objects that are kept as a dict too, for the whole process: the ones used last. A dict takes five times its JSON."""
+
+_decoded: deque[Stored] = deque()
+
+
 class Stored:
-    """One object as of one resource version. `manifest` is shared by all readers: never changed in place."""
+    """One object as of one resource version; never changed. Without `data`, it is an answer that was not stored."""
 
-    manifest: Manifest
-    data: bytes
-    version: int
+    __slots__ = ("_manifest", "data", "key", "labels", "owners", "uid", "version")
+
+    def __init__(self, manifest: Manifest, data: bytes, version: int) -> None:
+        metadata = manifest["metadata"]
+        self.key: Key = (metadata.get("namespace", ""), metadata.get("name", ""))
+        self.uid: str = metadata.get("uid", "")
+        self.labels: Mapping[str, str] = metadata.get("labels") or _NO_LABELS
+        self.owners = _owner_uids(manifest)
+        self.data = data
+        self.version = version
+        self._manifest: Manifest | None = manifest
+        if data:
+            self._keep()
 
     @property
-    def key(self) -> Key:
-        metadata = self.manifest["metadata"]
-        return metadata.get("namespace", ""), metadata["name"]
+    def manifest(self) -> Manifest:
+        """Shared by all readers: never changed in place."""
+        manifest = self._manifest
+        if manifest is None:
+            manifest = self._manifest = decode_json(self.data)
+            self._keep()
+        return manifest
 
-    @property
-    def uid(self) -> str:
-        uid: str = self.manifest["metadata"]["uid"]
-        return uid
+    def _keep(self) -> None:
+        _decoded.append(self)
+        if len(_decoded) > DECODED:
+            _decoded.popleft()._manifest = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +124,29 @@ class Collection:
         changes.reverse()
         return changes
 
-    def record(self, change: Change) -> None:
+    def record(self, change: Change) -> Change | None:
+        """Take a change in; the one that leaves the history for it, if one does."""
+        self.apply(change)
+        evicted = None
+        if len(self.history) == HISTORY:
+            evicted = self.history[0]
+            self.oldest = evicted.current.version
+        self.history.append(change)
+        for notify in tuple(self.subscribers):
+            notify(change)
+        return evicted
+
+    def undo(self, change: Change) -> None:
+        """Take back the last change."""
+        last = self.history.pop()
+        assert last is change
+        if change.previous is None:
+            self._objects.pop(change.current.key, None)
+        else:
+            self._objects[change.current.key] = change.previous
+        self._sorted = None
+
+    def apply(self, change: Change) -> None:
         key = change.current.key
         if change.type == "DELETED":
             self._objects.pop(key, None)
@@ -111,11 +155,6 @@ class Collection:
             if change.type == "ADDED":
                 self._sorted = None
             self._objects[key] = change.current
-        if len(self.history) == HISTORY:
-            self.oldest = self.history[0].current.version
-        self.history.append(change)
-        for notify in tuple(self.subscribers):
-            notify(change)
 
 
 class Storage:
@@ -126,6 +165,8 @@ class Storage:
         self.collections: dict[str, Collection] = {}
         self.by_uid: dict[str, tuple[Collection, Key]] = {}
         self.by_owner: dict[str, dict[tuple[str, Key], None]] = {}
+        self.journal: Callable[[Collection, Change, Change | None], None] | None = None
+        """Told of each change, and of the one that left the collection's history for it."""
 
     def collection(self, name: str) -> Collection:
         found = self.collections.get(name)
@@ -139,7 +180,7 @@ class Storage:
         if previous is None:
             self.by_uid[stored.uid] = (collection, stored.key)
         self._index(collection, previous, stored)
-        collection.record(Change("ADDED" if previous is None else "MODIFIED", stored, previous))
+        self._record(collection, Change("ADDED" if previous is None else "MODIFIED", stored, previous))
         return stored
 
     def remove(self, collection: Collection, previous: Stored) -> Stored:
@@ -147,8 +188,38 @@ class Storage:
         stored = self._next({**previous.manifest, "metadata": {**previous.manifest["metadata"]}})
         self.by_uid.pop(previous.uid, None)
         self._index(collection, previous, None)
-        collection.record(Change("DELETED", stored, previous))
+        self._record(collection, Change("DELETED", stored, previous))
         return stored
+
+    def _record(self, collection: Collection, change: Change) -> None:
+        evicted = collection.record(change)
+        if self.journal is not None:
+            self.journal(collection, change, evicted)
+
+    def restore(self, collection: Collection, key: Key, version: int, data: bytes, *, deleted: bool) -> None:
+        """Repeat a change that was written down, in the order of versions."""
+        previous = collection.get(*key)
+        stored = Stored(decode_json(data), data, version)
+        self.version = version
+        if deleted:
+            self.by_uid.pop(stored.uid, None)
+        else:
+            self.by_uid[stored.uid] = (collection, key)
+        self._index(collection, previous, None if deleted else stored)
+        change = Change("DELETED" if deleted else "MODIFIED" if previous else "ADDED", stored, previous)
+        if version > collection.oldest:
+            collection.record(change)
+        else:
+            collection.apply(change)
+
+    def undo(self, collection: Collection, change: Change) -> None:
+        """Take back the last change of a collection. Its version is not given out again."""
+        collection.undo(change)
+        self._index(collection, None if change.type == "DELETED" else change.current, change.previous)
+        if change.previous is None:
+            self.by_uid.pop(change.current.uid, None)
+        else:
+            self.by_uid[change.previous.uid] = (collection, change.previous.key)
 
     def _next(self, manifest: Manifest) -> Stored:
         self.version += 1
@@ -156,8 +227,8 @@ class Storage:
         return Stored(manifest, encode_json(manifest), self.version)
 
     def _index(self, collection: Collection, previous: Stored | None, current: Stored | None) -> None:
-        before = owner_uids(previous.manifest) if previous else ()
-        after = owner_uids(current.manifest) if current else ()
+        before = previous.owners if previous else ()
+        after = current.owners if current else ()
         if before == after:
             return
         key = (previous or current).key  # type: ignore[union-attr]
@@ -188,5 +259,6 @@ class Storage:
         return found
 
 
-def owner_uids(manifest: Manifest) -> tuple[str, ...]:
-    return tuple(reference["uid"] for reference in manifest["metadata"].get("ownerReferences") or ())
+def _owner_uids(manifest: Manifest) -> tuple[str, ...]:
+    references = manifest["metadata"].get("ownerReferences")
+    return tuple([reference["uid"] for reference in references]) if references else ()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from kfcore.api.codec import encode_json
 from kfcore.apiserver.storage import Change, Collection, Stored
+from kfcore.client.errors import InsufficientStorage
 from kfcore.clock import Clock, Timer
 
 BACKLOG = 10_000
@@ -23,7 +24,10 @@ Renders = Callable[[str, Stored], bytes]
 
 
 class WatchStream(AsyncIterator[bytes]):
-    """The body of a watch's response. Each chunk is one or more whole lines."""
+    """The body of a watch's response. Each chunk is one or more whole lines.
+
+    `settle`, where given, is awaited before a chunk goes out: nobody sees what might still be undone.
+    """
 
     def __init__(
         self,
@@ -34,11 +38,13 @@ class WatchStream(AsyncIterator[bytes]):
         initial: Iterable[bytes] = (),
         missed: Iterable[Change] = (),
         on_close: Callable[[WatchStream], None],
+        settle: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._collection = collection
         self._selects = selects
         self._render = render
         self._on_close = on_close
+        self._settle = settle
         self._lines: deque[bytes] = deque(initial)
         self._waiter: asyncio.Future[None] | None = None
         self._timers: list[Timer] = []
@@ -71,24 +77,44 @@ class WatchStream(AsyncIterator[bytes]):
         self._on_close(self)
         self._wake()
 
-    async def aclose(self) -> None:
+    def cut_off(self) -> None:
+        """End at once: what waits is not to be read."""
         self._lines.clear()
         self.end()
+
+    async def aclose(self) -> None:
+        self.cut_off()
 
     def __aiter__(self) -> WatchStream:
         return self
 
     async def __anext__(self) -> bytes:
-        while not self._lines:
-            if self._closed:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+        while True:
+            while not self._lines:
+                if self._closed:
+                    raise StopAsyncIteration
+                self._waiter = asyncio.get_running_loop().create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            ready = len(self._lines)
+            if self._settle is not None:
+                try:
+                    await self._settle()
+                except InsufficientStorage:
+                    self.cut_off()
+            if len(self._lines) >= ready:  # else it was cut off
+                return self._take_out(ready)
+
+    def _take_out(self, count: int) -> bytes:
+        """The first lines; those that came in the meantime may be of changes that are still unwritten."""
         lines = self._lines
-        chunk = lines.popleft() if len(lines) == 1 else b"".join(lines)
+        if count == 1:
+            return lines.popleft()
+        if count < len(lines):
+            return b"".join([lines.popleft() for _ in range(count)])
+        chunk = b"".join(lines)
         lines.clear()
         return chunk
 
@@ -114,8 +140,7 @@ class WatchStream(AsyncIterator[bytes]):
 
     def _push(self, line: bytes) -> None:
         if len(self._lines) >= BACKLOG:
-            self._lines.clear()
-            self.end()
+            self.cut_off()
             return
         self._lines.append(line)
         self._wake()
