@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from kfcore.apiserver.database import Batch, Database, Row, obsolete_versions
+from kfcore.apiserver.database import Batch, Database, DataDirectoryError, Row, obsolete_versions
 from kfcore.apiserver.storage import Change, Collection, Storage
 from kfcore.client.errors import InsufficientStorage
 
@@ -105,9 +105,12 @@ class Journal:
                 future.exception()  # nobody may be waiting any more
 
     def flush(self) -> None:
-        """Write what is pending, blocking: for the time before anything runs. Raises sqlite3.Error."""
+        """Write what is pending, blocking: for the time before anything runs. Raises DataDirectoryError."""
         if self._pending:
-            self._database.write(_batch(self._pending))
+            try:
+                self._database.write(_batch(self._pending))
+            except sqlite3.Error as error:
+                raise DataDirectoryError(f"cannot write {self._database.path}: {error}") from error
             self._pending = []
 
     async def close(self) -> None:
