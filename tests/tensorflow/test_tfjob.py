@@ -6,11 +6,13 @@ import pytest
 from tf_jobs import a_tf_job, replicas, tf_training
 from training import Training
 
-from kfcore.api.core import Pod
+from kfcore.api.core import Event, Pod
 from kfcore.api.crd import crd
-from kfcore.api.meta import Manifest
+from kfcore.api.meta import Manifest, untyped
 from kfcore.api.validation import validate
-from kfcore_tf import TFJob
+from kfcore.client.errors import Invalid
+from kfcore.testing import FakeClient, reconcile, schemaless_crd
+from kfcore_tf import TFJob, TFJobController
 
 
 async def running(job: Manifest) -> Training:
@@ -223,15 +225,24 @@ async def test_a_dynamic_worker_with_the_policy_exit_code_keeps_to_it(code: int,
 # ── Refusal ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_job_of_two_chiefs_is_refused_once_and_for_all() -> None:
-    training = tf_training(a_tf_job(Chief=1, Master=1, Worker=1))
-    await training.reconciled()
-    assert await training.pods() == []
-    assert (await training.conditions())[-1] == "Failed"
-    assert await message(training) == (
-        "TFJob failed validation because spec.tfReplicaSpecs: must not have more than 1 Chief or Master role"
-    )
-    assert len(await training.events("TFJobFailedValidation")) == 1
+TWO_CHIEFS = "spec.tfReplicaSpecs: must not have more than 1 Chief or Master role"
+
+
+async def test_a_job_of_two_chiefs_is_refused_by_the_api_server() -> None:
+    with pytest.raises(Invalid, match="must not have more than 1 Chief or Master role"):
+        await FakeClient().create(untyped(TFJob.resource), a_tf_job(chief=1, MASTER=1, Worker=1), "default")
+
+
+async def test_a_job_of_two_chiefs_that_an_older_crd_let_in_is_failed_once_and_for_all() -> None:
+    client = FakeClient(schemaless_crd(TFJob.resource), a_tf_job(Chief=1, Master=1, Worker=1))
+    controller = TFJobController(client)
+    for _ in range(3):
+        await reconcile(controller, "default/tf")
+    assert await client.list(Pod, "default") == []
+    condition = (await client.get(TFJob, "tf", "default")).status.conditions[-1]
+    assert (condition.type, condition.message) == ("Failed", f"TFJob failed validation because {TWO_CHIEFS}")
+    events = [event for event in await client.list(Event, "default") if event.reason == "TFJobFailedValidation"]
+    assert [(event.type, event.message) for event in events] == [("Warning", condition.message)]
 
 
 def test_what_is_wrong_is_named_with_its_place() -> None:
