@@ -1,5 +1,5 @@
-"""The pytest plugin: fixtures for a test's own clock, cluster and API server. pytest loads it by its entry point, in every
-run of every project, so it imports nothing until a fixture is asked for. The asynchronous ones need pytest-asyncio.
+"""The pytest plugin: fixtures for a test's own clock, cluster and API server. pytest loads it by its entry point, in
+every project's runs, so it imports nothing until a fixture is asked for. The asynchronous ones need pytest-asyncio.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 
-try:
+if TYPE_CHECKING or find_spec("pytest_asyncio"):
     from pytest_asyncio import fixture as async_fixture
-except ImportError:
-    from pytest import fixture as async_fixture  # pytest says what is missing when one of them is asked for
+else:
+    async_fixture = pytest.fixture  # pytest says what is missing when one of them is asked for
 
 if TYPE_CHECKING:
     from kfcore.apiserver.server import ApiServer

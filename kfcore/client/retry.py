@@ -36,12 +36,15 @@ DEFAULT_POLICY = RetryPolicy()
 
 
 class RetryingTransport:
+    """`retry_counts` counts the further tries, by (code of the answer, or `<error>` for none, and method)."""
+
     def __init__(
         self, transport: Transport, *, clock: Clock | None = None, policy: RetryPolicy = DEFAULT_POLICY
     ) -> None:
         self._transport = transport
         self._clock = clock or SystemClock()
         self._policy = policy
+        self.retry_counts: Counter[tuple[str, str]] = Counter()
 
     @property
     def request_counts(self) -> Counter[tuple[str, str, str]]:
@@ -66,6 +69,7 @@ class RetryingTransport:
                     return response
                 assert failure is not None
                 raise failure
+            self.retry_counts[str(response.status) if response else "<error>", request.method] += 1
             await self._clock.sleep(delay)
 
     def stream(self, request: Request) -> AbstractAsyncContextManager[tuple[Response, AsyncIterator[bytes]]]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from kfcore.cache.informer import Change, Informer
-from kfcore.client.errors import Conflict
+from kfcore.client.errors import ApiError, Conflict, ConnectionFailed
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.handlers import Handler, Request
 from kfcore.controller.histogram import Histogram
@@ -136,6 +136,17 @@ class Controller:
             # Somebody else was faster: the cache will show it, and the next try starts from there.
             self.queue.add_rate_limited(request)
             log.info("reconcile.conflict", controller=self.name, object=request.key, error=str(error))
+        except (ApiError, ConnectionFailed) as error:
+            # The server's refusal says all: a traceback would only show the way through this library.
+            self.queue.add_rate_limited(request)
+            log.warning(
+                "reconcile.refused",
+                controller=self.name,
+                object=request.key,
+                error=f"{type(error).__name__}: {error}",
+                request=next(iter(getattr(error, "__notes__", ())), "").removeprefix("the request was ") or None,
+                failures=self.queue.failures(request),
+            )
         except Exception:  # the boundary: one key's failure must not be another's
             self.queue.add_rate_limited(request)
             log.exception(

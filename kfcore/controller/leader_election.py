@@ -62,11 +62,11 @@ class LeaderElector:
         on_change: Callable[[bool], None] = lambda is_leader: None,
     ) -> None:
         self.identity = identity
+        self.name = name
         self.is_leader = False
         self._client = client
         self._clock = clock
-        self._name = name
-        self._namespace = namespace
+        self.namespace = namespace
         self._timing = timing
         self._on_change = on_change
         self._observed: tuple[str, str] | None = None
@@ -74,11 +74,11 @@ class LeaderElector:
 
     async def acquire(self) -> None:
         """Wait until this process is the leader."""
-        log.info("leader_election.waiting", lease=f"{self._namespace}/{self._name}", identity=self.identity)
+        log.info("leader_election.waiting", lease=f"{self.namespace}/{self.name}", identity=self.identity)
         while not await self._try():
             await self._clock.sleep(self._timing.retry_period * random.uniform(1.0, 1.2))
         self._set(True)
-        log.info("leader_election.acquired", lease=f"{self._namespace}/{self._name}", identity=self.identity)
+        log.info("leader_election.acquired", lease=f"{self.namespace}/{self.name}", identity=self.identity)
 
     async def keep(self) -> None:
         """Renew for ever. Raises `LeadershipLost`."""
@@ -105,7 +105,7 @@ class LeaderElector:
             return
         self._set(False)
         try:
-            lease = await self._client.get(Lease, self._name, self._namespace)
+            lease = await self._client.get(Lease, self.name, self.namespace)
             if lease.spec.holder_identity == self.identity:
                 await self._write({"holderIdentity": "", "leaseDurationSeconds": 1}, lease)
         except (ApiError, ConnectionFailed) as error:
@@ -113,7 +113,7 @@ class LeaderElector:
 
     def _lose(self, why: str) -> None:
         self._set(False)
-        raise LeadershipLost(f"lease {self._namespace}/{self._name} is lost: {why}")
+        raise LeadershipLost(f"lease {self.namespace}/{self.name} is lost: {why}")
 
     def _set(self, is_leader: bool) -> None:
         self.is_leader = is_leader
@@ -132,10 +132,10 @@ class LeaderElector:
     async def _get_or_renew(self) -> bool:
         now = _micro_time(self._clock)
         try:
-            lease = await self._client.get(Lease, self._name, self._namespace)
+            lease = await self._client.get(Lease, self.name, self.namespace)
         except NotFound:
             spec = self._spec(now) | {"acquireTime": now, "leaseTransitions": 0}
-            await self._client.create(Lease, {"metadata": {"name": self._name}, "spec": spec}, self._namespace)
+            await self._client.create(Lease, {"metadata": {"name": self.name}, "spec": spec}, self.namespace)
             self._observed = (self.identity, "")
             return True
         holder = lease.spec.holder_identity
@@ -159,7 +159,7 @@ class LeaderElector:
     async def _write(self, spec: Manifest, lease: Lease) -> None:
         """Change the lease, unless somebody else has since it was read."""
         body = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
-        await self._client.patch(Lease, self._name, self._namespace, body)
+        await self._client.patch(Lease, self.name, self.namespace, body)
 
 
 def _micro_time(clock: Clock) -> str:

@@ -19,6 +19,7 @@ from kfcore.controller.controller import Controller, Reconciler
 from kfcore.controller.events import EventRecorder
 from kfcore.controller.handlers import Handler, enqueue_object, enqueue_owner
 from kfcore.controller.leader_election import LeaderElector
+from kfcore.controller.metrics_access import Certificate, Gatekeeper, TlsServer
 from kfcore.controller.observability import Metrics, ObservabilityServer
 from kfcore.controller.predicates import Predicate
 
@@ -31,7 +32,8 @@ class Manager:
     """Runs controllers over one client and one cache.
 
     `namespaces` limits what is watched (None: all). `health_address` and `metrics_address` are `host:port`, or None for
-    no such server. With `leader_election`, controllers run only while this process holds the lease.
+    no such server; with `metrics_certificate`, metrics are served over TLS, and to those only whom the API server lets.
+    With `leader_election`, controllers run only while this process holds the lease.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Manager:
         namespaces: Sequence[str] | None = None,
         health_address: str | None = None,
         metrics_address: str | None = None,
+        metrics_certificate: Certificate | None = None,
         leader_election: LeaderElector | None = None,
         sync_timeout: float = 120.0,
         grace_period: float = 25.0,
@@ -63,7 +66,12 @@ class Manager:
         self._group: asyncio.TaskGroup | None = None
         self._event_writers: list[asyncio.Task[None]] = []
         self._servers = ObservabilityServer(
-            health_address, metrics_address, metrics=self.metrics, is_ready=lambda: self._ready
+            health_address,
+            metrics_address,
+            metrics=self.metrics,
+            is_ready=lambda: self._ready,
+            tls=TlsServer(metrics_certificate) if metrics_certificate else None,
+            gatekeeper=Gatekeeper(client, self.clock) if metrics_certificate else None,
         )
         self.metrics.watch_client(client)
         if leader_election:

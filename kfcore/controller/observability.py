@@ -19,11 +19,17 @@ from kfcore.controller.controller import Controller
 from kfcore.controller.events import EventRecorder
 from kfcore.controller.histogram import Histogram
 from kfcore.controller.leader_election import LeaderElector
+from kfcore.controller.metrics_access import Gatekeeper, TlsServer
 
 if TYPE_CHECKING:
     from aiohttp import web
     from prometheus_client.core import HistogramMetricFamily, Metric
 
+_REFUSALS = {
+    401: "say who you are: a bearer token that the API server knows",
+    403: "the API server does not let you get /metrics",
+    503: "the API server could not be asked whether you may",
+}
 OUTCOMES = ("success", "requeue_after", "error", "terminal_error")
 
 
@@ -33,6 +39,14 @@ class CountsRequests(Protocol):
 
     @property
     def request_counts(self) -> Counter[tuple[str, str, str]]: ...
+
+
+@runtime_checkable
+class CountsRetries(Protocol):
+    """A transport that counts its further tries by (code, method)."""
+
+    @property
+    def retry_counts(self) -> Counter[tuple[str, str]]: ...
 
 
 class Source(Protocol):
@@ -53,7 +67,7 @@ class Metrics:
         self._controllers: list[Controller] = []
         self._recorders: list[EventRecorder] = []
         self._leader: LeaderElector | None = None
-        self._transport: CountsRequests | None = None
+        self._transport: object = None
         self._sources: dict[type[Source], Source] = {}
 
     def watch_controller(self, controller: Controller) -> None:
@@ -66,9 +80,7 @@ class Metrics:
         self._leader = elector
 
     def watch_client(self, client: Client) -> None:
-        transport = getattr(client, "transport", None)
-        if isinstance(transport, CountsRequests):
-            self._transport = transport
+        self._transport = getattr(client, "transport", None)
 
     def source(self, kind: type[SourceT]) -> SourceT:
         """The one source of this class, made when first asked for; what it collects is shown too."""
@@ -148,24 +160,33 @@ class Metrics:
     def _of_the_rest(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        requests = CounterMetricFamily(
-            "rest_client_requests", "Answers of the API server", labels=["code", "method", "host"]
+        labels = ["code", "method", "host"]
+        requests = CounterMetricFamily("rest_client_requests", "Answers of the API server", labels=labels)
+        retries = CounterMetricFamily(
+            "rest_client_request_retries", "Requests sent again, by the answer that made it necessary", labels=labels
         )
-        if self._transport:
-            for labels, count in self._transport.request_counts.items():
-                requests.add_metric(labels, count)
+        hosts: set[str] = set()
+        if isinstance(self._transport, CountsRequests):
+            for answer, count in self._transport.request_counts.items():
+                requests.add_metric(answer, count)
+                hosts.add(answer[2])
+        if isinstance(self._transport, CountsRetries):
+            for (code, method), count in self._transport.retry_counts.items():
+                retries.add_metric([code, method, min(hosts, default="")], count)
         lost = CounterMetricFamily("kfcore_events_lost", "Events that could not be written", labels=["component"])
         for recorder in self._recorders:
             lost.add_metric([recorder.component], recorder.lost)
-        yield from (requests, lost)
+        yield from (requests, retries, lost)
         if self._leader:
             status = GaugeMetricFamily("leader_election_master_status", "1 while it leads", labels=["name"])
-            status.add_metric([self._leader.identity], float(self._leader.is_leader))
+            status.add_metric([self._leader.name], float(self._leader.is_leader))
             yield status
 
 
 class ObservabilityServer:
-    """Serves /healthz, /readyz and /metrics while its block runs; addresses are `host:port`, None for not at all."""
+    """Serves /healthz, /readyz and /metrics while its block runs; addresses are `host:port`, None for not at all. With
+    `tls` and a `gatekeeper`, the metrics are for those only whom the API server knows and lets.
+    """
 
     def __init__(
         self,
@@ -174,11 +195,17 @@ class ObservabilityServer:
         *,
         metrics: Metrics,
         is_ready: Callable[[], bool],
+        tls: TlsServer | None = None,
+        gatekeeper: Gatekeeper | None = None,
     ) -> None:
+        if tls and health_address and health_address == metrics_address:
+            raise ValueError("metrics over TLS need an address of their own: the probes' is plain HTTP")
         self._health = parse_address(health_address) if health_address else None
         self._metrics_at = parse_address(metrics_address) if metrics_address else None
         self._metrics = metrics
         self._is_ready = is_ready
+        self._tls = tls
+        self._gatekeeper = gatekeeper
         self._stack = AsyncExitStack()
         self.ports: dict[str, int] = {}
 
@@ -206,6 +233,12 @@ class ObservabilityServer:
             return web.Response(status=503, text="the caches are not filled yet, or the process is stopping")
 
         async def scrape(request: web.Request) -> web.Response:
+            if self._tls:
+                self._tls.refresh()
+            if self._gatekeeper:
+                status = await self._gatekeeper.check(request.headers.get("Authorization", ""), request.path)
+                if status != 200:
+                    return web.Response(status=status, text=_REFUSALS[status])
             return web.Response(body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
         health: dict[str, Callable[[web.Request], Any]] = {"/healthz": healthy, "/readyz": ready}
@@ -217,10 +250,14 @@ class ObservabilityServer:
         if self._health:
             await self._serve("health", self._health, health)
         if self._metrics_at:
-            await self._serve("metrics", self._metrics_at, metrics)
+            await self._serve("metrics", self._metrics_at, metrics, self._tls)
 
     async def _serve(
-        self, name: str, address: tuple[str, int], handlers: dict[str, Callable[[web.Request], Any]]
+        self,
+        name: str,
+        address: tuple[str, int],
+        handlers: dict[str, Callable[[web.Request], Any]],
+        tls: TlsServer | None = None,
     ) -> None:
         from aiohttp import web
 
@@ -231,7 +268,7 @@ class ObservabilityServer:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         host, port = address
-        await web.TCPSite(runner, host or None, port).start()
+        await web.TCPSite(runner, host or None, port, ssl_context=tls.context if tls else None).start()
         self.ports[name] = runner.addresses[0][1]
 
 

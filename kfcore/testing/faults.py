@@ -1,5 +1,5 @@
-"""Fault injection: a `Transport` around another that goes wrong by the rules of its `Faults`, and otherwise answers as the
-one it wraps. It works on any transport: in process, or over HTTP to a real server.
+"""Fault injection: a `Transport` around another that goes wrong by the rules of its `Faults`, and otherwise answers as
+the one it wraps. It works on any transport: in process, or over HTTP to a real server.
 """
 
 from __future__ import annotations
