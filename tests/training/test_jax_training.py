@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from local_run import local_run, needs
+import yaml
+from local_run import EXAMPLES, KFCORE, local_run, needs
 
 pytestmark = [pytest.mark.slow, needs("jax", "jax")]
+
+
+def accuracy(summary: str) -> float:
+    found = re.search(r"accuracy=([\d.]+)", summary)
+    assert found is not None, summary
+    return float(found[1])
 
 
 def test_two_processes_train_one_network() -> None:
     lines = local_run("jax/digits-jax.yaml")
     assert "worker-0 │ process 0 of 2 trains, 2 devices in all" in lines
     assert "worker-1 │ process 1 of 2 trains, 2 devices in all" in lines
-    accuracy = re.search(r"accuracy=([\d.]+)", lines[-1])
-    assert accuracy is not None
-    assert float(accuracy[1]) >= 0.95
+    assert accuracy(lines[-1]) >= 0.95
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+def test_a_process_killed_in_mid_training_takes_all_back_to_the_start_and_the_job_succeeds(tmp_path: Path) -> None:
+    job = yaml.safe_load((EXAMPLES / "jax" / "digits-jax.yaml").read_text())
+    job["metadata"] |= {"name": "again", "annotations": {"kfcore/restart-scope": "Job"}}
+    worker = job["spec"]["jaxReplicaSpecs"]["Worker"]
+    worker["restartPolicy"] = "OnFailure"
+    worker["template"]["spec"]["terminationGracePeriodSeconds"] = 2
+    worker["template"]["spec"]["containers"][0]["workingDir"] = str(EXAMPLES / "jax")
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(job))
+
+    command = [KFCORE, "local", "run", str(tmp_path / "again.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        lines = []
+        for line in run.stdout:
+            lines.append(line.rstrip())
+            if "epoch=2 " in line and not any("Restarting" in earlier for earlier in lines):
+                os.kill(training_process(job="again", index=1), signal.SIGKILL)
+    assert run.returncode == 0, "\n".join(lines)
+    assert any("Restarting" in line for line in lines)
+    assert lines.count("worker-1 │ process 1 of 2 trains, 2 devices in all") == 2
+    assert accuracy(lines[-1]) >= 0.95
+
+
+def training_process(job: str, index: int) -> int:
+    """The process that trains as one worker of a job."""
+    wanted = {b"PROCESS_ID=%d" % index, f"HOSTNAME={job}-worker-{index}".encode()}
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (directory / "cmdline").read_bytes().split(b"\0")
+            variables = (directory / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended meanwhile, or is somebody else's
+        if arguments[1:2] == [b"digits_jax.py"] and wanted <= set(variables):
+            return int(directory.name)
+    raise AssertionError(f"no process of worker {index} of {job}")
