@@ -64,11 +64,35 @@ class ContainerRunner:
         self._directory = directory
         self._changed = changed
         self._process: ContainerProcess | None = None
+        self._started_command: Command | None = None
         self._stopping = asyncio.Event()
         self._grace = 0.0
         self._ran_for = 0.0
 
+    def find_logs(self) -> None:
+        """Take up the logs that an earlier kubelet wrote of the container."""
+        count = self.record.restart_count
+        self.log, self.previous_log = self._earlier_log(count), self._earlier_log(count - 1)
+
+    def _earlier_log(self, attempt: int) -> ContainerLog | None:
+        path = self._directory / f"{attempt}.log"
+        if not path.exists():
+            return None
+        log = ContainerLog(path, self._machine.clock)
+        log.close()
+        return log
+
+    @property
+    def running(self) -> tuple[ContainerProcess, Command] | None:
+        """The container's process and the command that it was started with, while it runs."""
+        if self._process is None or self._started_command is None:
+            return None
+        return self._process, self._started_command
+
     async def run(self) -> None:
+        ended = self.record.state.get("terminated")
+        if ended is not None and not self._restarts(Exit(ended["exitCode"])):
+            return  # before this kubelet
         backoff = RestartBackoff()
         while not self._stopping.is_set():
             exit_ = await self._attempt()
@@ -116,10 +140,13 @@ class ContainerRunner:
             return self._not_started(started_at, f"cannot write its log: {error}")
         self._event("Created", f"Created container: {container.name}")
         try:
-            process = await ContainerProcess.start(command, self.log, record.container_id)
+            process = await ContainerProcess.start(
+                command, self.log, record.container_id, stdin=container.stdin, tty=container.tty
+            )
         except (StartFailed, OSError) as error:
             self.log.close()
             return self._not_started(started_at, str(error))
+        self._started_command = command
         return await self._watch(process, started_at)
 
     def _not_started(self, started_at: datetime, why: str) -> Exit:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -75,6 +76,8 @@ class Kubelet:
                 network.service_changed(change.new)
 
         services.subscribe(service_changed)
+        directory = self._root / "pods"
+        earlier = list(directory.iterdir()) if directory.exists() else []
         try:
             async with asyncio.TaskGroup() as group:
                 pods.subscribe(lambda change: self._pod_changed(change, group))
@@ -83,6 +86,8 @@ class Kubelet:
                 group.create_task(keep_node(self._client, self._clock, machine.node_name, machine.host_ip))
                 await services.wait_for_sync()
                 group.create_task(pods.run())
+                await pods.wait_for_sync()
+                await asyncio.to_thread(_clear, [left for left in earlier if left.name not in self._workers])
         finally:
             self._workers.clear()
 
@@ -135,6 +140,12 @@ class Kubelet:
         async with aclosing(cast("AsyncGenerator[bytes, None]", wanted.read(selection))) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+
+def _clear(directories: Iterable[Path]) -> None:
+    """Remove what pods left that went while no kubelet ran."""
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _install_tools(directory: Path) -> Path:

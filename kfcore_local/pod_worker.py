@@ -16,10 +16,11 @@ from kfcore.api.meta import Manifest
 from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, NotFound
 from kfcore.client.interface import Preconditions
 from kfcore.clock import Timer
-from kfcore_local import volumes
+from kfcore_local import recovery, volumes
+from kfcore_local.container import kill_marked
 from kfcore_local.container_runner import ContainerRunner, Machine
 from kfcore_local.environment import PodFacts
-from kfcore_local.pod_status import ContainerRecord, PodFate, PodPlace, pod_status
+from kfcore_local.pod_status import ContainerRecord, PodFate, PodPlace, pod_status, timestamp
 from kfcore_local.pods import Container, LocalPod
 
 log = structlog.get_logger(__name__)
@@ -64,13 +65,16 @@ class PodWorker:
 
     async def run(self) -> None:
         try:
-            if not self.pod.is_finished:
+            if self.pod.is_finished:
+                self._make_runners(PodFacts("", self._machine.host_ip, self._machine.node_name))
+                self._take_up()
+            elif not self._deleted.is_set():
                 await self._live_or_fail()
             await self._deleted.wait()
             await self._delete()
+            shutil.rmtree(self.directory, ignore_errors=True)  # else the next kubelet has the logs, or clears up
         finally:
             self._machine.network.remove_pod(self.pod)
-            shutil.rmtree(self.directory, ignore_errors=True)
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -90,8 +94,10 @@ class PodWorker:
         start_time = pod.status.start_time or machine.clock.now()
         self._place = PodPlace(address, machine.host_ip, start_time)
         facts = PodFacts(address, machine.host_ip, machine.node_name)
-        self._init = [self._new_runner(c, facts, is_init=True) for c in pod.spec.init_containers]
-        self._main = [self._new_runner(c, facts, is_init=False) for c in pod.spec.containers]
+        self._make_runners(facts)
+        if pod.status.container_statuses and not await self._recover():
+            await self._write_status()
+            return
         if problem := volumes.problem(pod):
             machine.recorder.warning(pod, "FailedMount", problem)
             self._fate = PodFate(failed=True, reason="FailedMount", message=problem)
@@ -113,6 +119,30 @@ class PodWorker:
                 deadline.cancel()
         await self._write_status()
         log.info("pod.ended", namespace=pod.namespace, name=pod.name, phase=self._written.get("phase"))
+
+    def _make_runners(self, facts: PodFacts) -> None:
+        spec = self.pod.spec
+        self._init = [self._new_runner(container, facts, is_init=True) for container in spec.init_containers]
+        self._main = [self._new_runner(container, facts, is_init=False) for container in spec.containers]
+
+    def _take_up(self) -> bool:
+        """Begin from what an earlier kubelet wrote: whether the pod goes on."""
+        init, main = ([runner.record for runner in runners] for runners in (self._init, self._main))
+        goes_on = recovery.take_up(self.pod, init, main, timestamp(self._machine.clock.now()))
+        for runner in self._runners():
+            runner.find_logs()
+        return goes_on
+
+    async def _recover(self) -> bool:
+        """Take up a pod that an earlier kubelet ran; nothing of it may still run beside what is started now."""
+        for status in (*self.pod.status.init_container_statuses, *self.pod.status.container_statuses):
+            if status.state.get("running") and status.container_id:
+                await asyncio.to_thread(kill_marked, status.container_id)
+        goes_on = self._take_up()
+        if goes_on:
+            message = "kfcore was started again: the containers that are not done are started again too"
+            self._machine.recorder.normal(self.pod, "SandboxChanged", message)
+        return goes_on
 
     def _new_runner(self, container: Container, facts: PodFacts, *, is_init: bool) -> ContainerRunner:
         record = ContainerRecord(container, is_init)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from kfcore.api.core import ContainerStatus, Pod
+import msgspec
+
+from kfcore.api.core import Pod
 from kfcore.api.meta import ServerObject, Struct
 from kfcore.api.resource import Resource
 
@@ -86,6 +88,9 @@ class Container(Struct, frozen=True):
     volume_mounts: list[VolumeMount] = []
     restart_policy: str = ""
     termination_message_policy: str = "File"
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
     @property
     def is_sidecar(self) -> bool:
@@ -105,12 +110,22 @@ class LocalPodSpec(Struct, frozen=True):
     volumes: list[Volume] = []
 
 
+class EarlierContainer(Struct, frozen=True):
+    """What was written of a container, by this kubelet or by the one before it."""
+
+    name: str
+    restart_count: int = 0
+    container_id: str = msgspec.field(default="", name="containerID")
+    state: dict[str, Any] = {}
+    last_state: dict[str, Any] = {}
+
+
 class LocalPodStatus(Struct, frozen=True):
     phase: str = ""
     start_time: datetime | None = None
     conditions: list[dict[str, Any]] = []
-    init_container_statuses: list[ContainerStatus] = []
-    container_statuses: list[ContainerStatus] = []
+    init_container_statuses: list[EarlierContainer] = []
+    container_statuses: list[EarlierContainer] = []
 
 
 class LocalPod(ServerObject, frozen=True):
