@@ -35,6 +35,7 @@ class JAXJob(
 ):
     """Distributed training with JAX."""
 
+    container_name: ClassVar[str] = CONTAINER
     scale_paths: ClassVar[dict[str, str]] = {
         "specReplicasPath": ".spec.jaxReplicaSpecs.Worker.replicas",
         "statusReplicasPath": ".status.replicaStatuses.Worker.active",

@@ -13,6 +13,8 @@ from kfcore.api.meta import Model
 from kfcore.api.validation import FieldError
 
 CONTAINER, PORT = "pytorch", 23456
+NO_INIT_CONTAINER = "kfcore/no-init-container"
+"""An annotation of a job: "true" lets its workers start without the container that waits for the master."""
 Text = Annotated[str, Field(strict=True)]
 
 
@@ -42,6 +44,11 @@ class ElasticPolicy(Model):
 
 
 _RULES = (
+    {
+        "rule": "self.pytorchReplicaSpecs.all(name, !has(self.pytorchReplicaSpecs[name].replicas) || "
+        "self.pytorchReplicaSpecs[name].replicas >= 1)",
+        "message": "replicas must be at least 1",
+    },
     {
         "rule": "self.pytorchReplicaSpecs.all(name, name.lowerAscii() != 'master' || "
         "!has(self.pytorchReplicaSpecs[name].replicas) || self.pytorchReplicaSpecs[name].replicas == 1)",
@@ -81,6 +88,7 @@ class PyTorchJob(
 ):
     """Distributed training with PyTorch."""
 
+    container_name: ClassVar[str] = CONTAINER
     scale_paths: ClassVar[dict[str, str]] = {
         "specReplicasPath": ".spec.pytorchReplicaSpecs.Worker.replicas",
         "statusReplicasPath": ".status.replicaStatuses.Worker.active",

@@ -1,13 +1,10 @@
-"""What tells each replica where its peers are: its environment, and the init container that waits for the master."""
+"""What tells each replica where its peers are: its environment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kfcore.api.meta import Manifest
 from kfcore_pytorch.api import PyTorchJob
-
-INIT_CONTAINER = "init-pytorch"
 
 
 def total_replicas(job: PyTorchJob) -> int:
@@ -59,24 +56,3 @@ def _elastic(job: PyTorchJob, worker_port: int) -> Iterator[tuple[str, str]]:
         yield "PET_RDZV_CONF", ",".join(f"{option.key or ''}={option.value or ''}" for option in policy.rdzv_conf)
     if policy.standalone:
         yield "PET_STANDALONE", ""
-
-
-def init_container(master: str, image: str, max_tries: int) -> Manifest:
-    """Waits until `master` (a host name, checked to be a DNS label) resolves, for at most so many tries, 2 s apart."""
-    script = (
-        f'for i in $(seq {max_tries}); do nslookup {master} && exit 0; echo "waiting for master"; sleep 2; done; exit 1'
-    )
-    return {
-        "name": INIT_CONTAINER,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["sh", "-c", script],
-        "resources": {"limits": {"cpu": "100m", "memory": "20Mi"}, "requests": {"cpu": "50m", "memory": "10Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "runAsNonRoot": True,
-            "runAsUser": 65534,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    }

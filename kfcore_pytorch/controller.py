@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from kfcore.api.pod_template import PodTemplate
+from kfcore.client.interface import Client
 from kfcore.jobs.controller import JobController
 from kfcore.jobs.replicas import Replicas
 from kfcore.jobs.status import StatusUpdate
-from kfcore_pytorch.api import CONTAINER, PORT, PyTorchJob
-from kfcore_pytorch.cluster_spec import environment, init_container
+from kfcore_pytorch.api import CONTAINER, NO_INIT_CONTAINER, PORT, PyTorchJob
+from kfcore_pytorch.cluster_spec import environment
 from kfcore_pytorch.elastic import reconcile_autoscaler
+from kfcore_pytorch.init_container import InitContainers
 
 
 class PyTorchJobController(JobController[PyTorchJob]):
@@ -21,6 +23,13 @@ class PyTorchJobController(JobController[PyTorchJob]):
     port: ClassVar[int] = PORT
     default_restart_policy: ClassVar[str] = "OnFailure"
     selector_in_status: ClassVar[bool] = True
+
+    def __init__(self, client: Client, **arguments: Any) -> None:
+        super().__init__(client, **arguments)
+        options = self.options
+        self._init_containers = InitContainers(
+            options.init_container_image, options.init_container_max_tries, options.init_container_template_file
+        )
 
     def set_defaults(self, job: PyTorchJob) -> None:
         super().set_defaults(job)
@@ -54,11 +63,10 @@ class PyTorchJobController(JobController[PyTorchJob]):
         for name, value in environment(job, ports, replica_type, index):
             template.set_env(name, value)
         if "Master" in job.spec.replica_specs and replica_type == "Worker":
-            options = self.options
-            master = self.hosts(job, "Master")[0]
-            template.add_init_container(
-                init_container(master, options.init_container_image, options.init_container_max_tries)
-            )
+            if job.metadata.annotations.get(NO_INIT_CONTAINER) == "true":
+                return
+            for container in self._init_containers.waiting_for(self.hosts(job, "Master")[0]):
+                template.add_init_container(container)
 
     def is_running(self, job: PyTorchJob, replicas: Mapping[str, Replicas]) -> bool:
         return _deciding(replicas).active > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -45,6 +45,8 @@ class TFJobSpec(JobSpec):
 
 class TFJob(Job[TFJobSpec], group="kubeflow.org", version="v1", kind="TFJob"):
     """Distributed training with TensorFlow."""
+
+    container_name: ClassVar[str] = CONTAINER
 
     @property
     def chief(self) -> str | None:

@@ -46,6 +46,7 @@ class ContainerStatus(Struct, frozen=True):
 class PodCondition(Struct, frozen=True):
     type: str
     status: str
+    reason: str = ""
     message: str = ""
 
 

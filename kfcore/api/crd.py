@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from kfcore.api.codec import decode_json, encode_json
+from kfcore.api.job_rules import LONGEST_NAME
 from kfcore.api.jobs import CRD_DEFAULT, Job, JobSpec
 from kfcore.api.meta import CustomResource, Manifest
 from kfcore.api.pod_template import TEMPLATE_SCHEMA
@@ -86,23 +87,54 @@ def schema(kind: type[CustomResource]) -> Manifest:
                 "message": f"metadata.name: {DNS_1035_TEXT}",
             }
         ]
-        _add_replica_type_rule(kind, properties["spec"])
+        _add_replica_type_rule(kind, structural)
     return structural
 
 
-def _add_replica_type_rule(kind: type[Job[Any]], spec: Manifest) -> None:
-    """Replica types are taken in any case, so the schema has no property for each: a rule names the known ones."""
+def _add_replica_type_rule(kind: type[Job[Any]], structural: Manifest) -> None:
+    """Replica types are taken in any case, so the schema has no property for each: a rule names the known ones.
+
+    Bounds on the numbers of types and containers bound the rules' costs, without which an API server refuses them.
+    """
     model = kind.model_fields["spec"].annotation
     if not (isinstance(model, type) and issubclass(model, JobSpec)) or not model.replica_types():
         return
-    known = [name.lower() for name in model.replica_types()]
-    replica_specs = spec["properties"][model.replicas_alias()]
-    replica_specs["maxProperties"] = 16  # bounds the rule's cost, without which an API server refuses it
-    rule = {
-        "rule": f"self.all(name, name.lowerAscii() in {json.dumps(known)})",
-        "message": f"unknown replica type: expected one of {', '.join(model.replica_types())}",
-    }
-    replica_specs["x-kubernetes-validations"] = [rule, *replica_specs.get("x-kubernetes-validations", [])]
+    alias, known = model.replicas_alias(), [name.lower() for name in model.replica_types()]
+    replica_specs = structural["properties"]["spec"]["properties"][alias]
+    replica_specs["maxProperties"] = 16
+    rules = [
+        {"rule": "size(self) > 0", "message": f"at least one replica type: {', '.join(model.replica_types())}"},
+        {
+            "rule": f"self.all(name, name.lowerAscii() in {json.dumps(known)})",
+            "message": f"unknown replica type: expected one of {', '.join(model.replica_types())}",
+        },
+    ]
+    replica_specs["x-kubernetes-validations"] = [*rules, *replica_specs.get("x-kubernetes-validations", [])]
+    types = f"self.spec.{alias}"
+    last = f"has({types}[t].replicas) && {types}[t].replicas > 0 ? {types}[t].replicas - 1 : 0"
+    structural["x-kubernetes-validations"].append(
+        {
+            "rule": f"!has(self.spec) || !has({types}) || "
+            f"{types}.all(t, size(self.metadata.name) + size(t) + size(string({last})) <= {LONGEST_NAME - 2})",
+            "message": f"metadata.name: too long: <name>-<type>-<index> may have {LONGEST_NAME} characters",
+        }
+    )
+    _require_containers(kind, replica_specs["additionalProperties"])
+
+
+def _require_containers(kind: type[Job[Any]], replica_spec: Manifest) -> None:
+    """Every replica runs something: containers with an image, one of them the framework's."""
+    replica_spec["required"] = ["template"]
+    template = replica_spec["properties"]["template"]
+    template["required"] = ["spec"]
+    containers = template["properties"]["spec"]["properties"]["containers"]
+    containers |= {"minItems": 1, "maxItems": 256}
+    containers["items"]["required"] = ["name", "image"]
+    containers["items"]["properties"]["image"]["minLength"] = 1
+    if name := kind.container_name:
+        rule = f"self.exists(container, container.name == '{name}')"
+        message = f"must have at least one container with name {name}"
+        containers["x-kubernetes-validations"] = [{"rule": rule, "message": message}]
 
 
 def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Manifest:

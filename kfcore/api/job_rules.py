@@ -22,6 +22,8 @@ def job_violations(job: Job[Any]) -> Iterator[FieldError]:
     if managed_by is not None and managed_by not in (OUR_MANAGER, MULTIKUEUE):
         yield FieldError("spec.runPolicy.managedBy", f"expected {OUR_MANAGER} or {MULTIKUEUE}, found {managed_by!r}")
     alias = job.spec.replicas_alias()
+    if not job.spec.replica_specs:
+        yield FieldError(f"spec.{alias}", "required: at least one replica type")
     for replica_type, spec in job.spec.replica_specs.items():
         path = f"spec.{alias}.{replica_type}"
         if spec.replicas is not None and spec.replicas < 0:

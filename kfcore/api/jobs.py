@@ -210,6 +210,8 @@ class Job(CustomResource, Generic[SpecT]):
 
     # The path of each scale field, for the CRD's scale subresource; empty where the kind has none.
     scale_paths: ClassVar[dict[str, str]] = {}
+    # The container that the framework runs in, which every replica must have; empty where no rule asks for one.
+    container_name: ClassVar[str] = ""
 
     spec: SpecT
     status: JobStatus = Field(default_factory=JobStatus)

@@ -17,7 +17,7 @@ from kfcore.api.jobs import Job, ReplicaSpec
 from kfcore.api.meta import Object
 from kfcore.api.pod_template import PodTemplate
 from kfcore.api.validation import FieldError, field_errors
-from kfcore.client.errors import InvalidObject, NotFound
+from kfcore.client.errors import Conflict, InvalidObject, NotFound
 from kfcore.client.interface import Client, Preconditions, Reader
 from kfcore.client.selectors import LabelSelector
 from kfcore.clock import Clock, SystemClock
@@ -91,7 +91,13 @@ class JobController(Generic[JobT]):
         owned = cls.owned_kinds
         if controller.pod_groups is not None:
             owned = (*owned, controller.pod_groups.scheduler.kind)
-        manager.add_controller(controller, cls.kind, owns=owned, workers=options.workers, name=cls.operator_name)
+        manager.add_controller(
+            controller,
+            cls.kind,
+            owns=owned,
+            workers=options.workers_for(cls.kind.resource.kind),
+            name=cls.operator_name,
+        )
         return controller
 
     def __init__(
@@ -320,8 +326,8 @@ class JobController(Generic[JobT]):
         preconditions = Preconditions(uid=job.metadata.uid)
         try:
             await self.client.delete(self.kind, job.name, job.namespace, preconditions=preconditions)
-        except NotFound:
-            return
+        except (NotFound, Conflict):
+            return  # gone, or another job by now
         self.metrics.count("deleted", self.container_name, job.namespace)
         self.recorder.normal(job, "SuccessfulDeleteJob", f"Deleted job: {job.name}")
 

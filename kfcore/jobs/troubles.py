@@ -1,4 +1,6 @@
-"""What keeps a pod from working, as an event on its job: a container that waits for a reason, or ended badly."""
+"""What keeps a pod from working, as an event on its job: a container that waits for a reason, or ended badly,
+or a pod that no node takes.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,8 @@ def troubles_of(pods: Iterable[Pod]) -> frozenset[Trouble]:
 def _troubles(pod: Pod) -> Iterator[Trouble]:
     status = pod.status
     statuses = status.container_statuses or status.init_container_statuses
+    if not statuses and status.conditions and (newest := status.conditions[-1]).status != "True" and newest.message:
+        yield newest.reason or newest.type, f"Error pod {pod.name} condition message: {newest.message}"
     for container in statuses:
         who = f"Error pod {pod.name} container {container.name}"
         if (ended := container.state.terminated) is not None and ended.exit_code != 0:

@@ -41,7 +41,6 @@ class PodSpec(Struct, frozen=True):
 
 
 class PodCondition(CorePodCondition, frozen=True):
-    reason: str = ""
     last_transition_time: datetime | None = None
 
 

@@ -6,6 +6,7 @@ from training import MarchJob, MarchJobController, Training, a_march_job
 
 from kfcore.api.core import Pod, Service
 from kfcore.api.meta import controller_of, untyped
+from kfcore.testing import schemaless_crd
 
 
 async def test_a_new_job_gets_a_pod_and_a_service_for_each_replica() -> None:
@@ -83,14 +84,14 @@ async def test_scaling_down_deletes_the_surplus_and_scaling_up_creates_what_is_m
     assert await training.pods() == await training.services() == ["march-walker-0", "march-walker-1"]
 
 
-async def test_a_type_of_no_replicas_gets_no_pod() -> None:
+async def test_a_type_of_no_replicas_gets_no_pod() -> None:  # B6
     training = Training(a_march_job(walkers=0))
     await training.reconciled()
     assert await training.pods() == []
     assert await training.conditions() == ["Created"]
 
 
-async def test_a_succeeded_replica_whose_pod_was_collected_is_not_run_again() -> None:
+async def test_a_succeeded_replica_whose_pod_was_collected_is_not_run_again() -> None:  # B12
     training = Training(a_march_job(walkers=2))
     await training.reconcile()
     await training.set("march-walker-0", phase="Succeeded", exit_code=0)
@@ -105,7 +106,7 @@ async def test_a_succeeded_replica_whose_pod_was_collected_is_not_run_again() ->
     assert "Succeeded" in await training.conditions()
 
 
-async def test_a_deleted_running_pod_is_created_again_and_does_not_fail_the_job() -> None:
+async def test_a_deleted_running_pod_is_created_again_and_does_not_fail_the_job() -> None:  # B7
     training = Training(a_march_job(restart_policy="Never"))
     await training.reconcile()
     await training.set(phase="Running")
@@ -116,7 +117,7 @@ async def test_a_deleted_running_pod_is_created_again_and_does_not_fail_the_job(
     assert await training.conditions() == ["Created", "Running"]
 
 
-async def test_a_pod_of_somebody_else_in_the_way_is_told_and_left_alone() -> None:
+async def test_a_pod_of_somebody_else_in_the_way_is_told_and_left_alone() -> None:  # B9
     stranger = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -138,7 +139,7 @@ async def test_a_job_managed_elsewhere_is_left_alone() -> None:
     assert training.writes == []
 
 
-async def test_a_job_without_the_frameworks_container_fails_once_with_a_reason() -> None:
+async def test_a_job_without_the_frameworks_container_fails_once_with_a_reason() -> None:  # B32
     manifest = a_march_job()
     manifest["spec"]["marchReplicaSpecs"]["Walker"]["template"]["spec"]["containers"][0]["name"] = "wrong"
     training = Training(manifest)
@@ -151,10 +152,10 @@ async def test_a_job_without_the_frameworks_container_fails_once_with_a_reason()
     assert await training.pods() == []
 
 
-async def test_a_job_that_cannot_be_read_fails_once_with_the_field_at_fault() -> None:
+async def test_a_job_that_cannot_be_read_fails_once_with_the_field_at_fault() -> None:  # B32
     manifest = a_march_job()
     manifest["spec"]["marchReplicaSpecs"]["Wanderer"] = manifest["spec"]["marchReplicaSpecs"].pop("Walker")
-    training = Training(manifest)
+    training = Training(manifest, schemaless_crd(MarchJob.resource))  # as an older CRD lets it in
     await training.reconciled()
     raw = (await training.client.get(untyped(MarchJob.resource), "march", "default")).raw
     assert [(c["type"], c["reason"]) for c in raw["status"]["conditions"]] == [("Failed", "MarchJobFailedValidation")]

@@ -26,7 +26,7 @@ async def test_suspending_deletes_pods_and_services_and_resuming_starts_anew() -
     assert (await training.job()).status.start_time == training.clock.now()
 
 
-async def test_a_job_active_beyond_its_deadline_fails_without_any_other_event() -> None:
+async def test_a_job_active_beyond_its_deadline_fails_without_any_other_event() -> None:  # B1
     training = Training(a_march_job(activeDeadlineSeconds=30))
     assert (await training.reconcile()).requeue_after == 30
     await training.set(phase="Running")
@@ -39,7 +39,7 @@ async def test_a_job_active_beyond_its_deadline_fails_without_any_other_event() 
     assert await training.pods() == []
 
 
-async def test_the_failure_by_deadline_is_written_before_the_pods_are_deleted() -> None:
+async def test_the_failure_by_deadline_is_written_before_the_pods_are_deleted() -> None:  # B4
     training = Training(a_march_job(activeDeadlineSeconds=1, ttlSecondsAfterFinished=0))
     await training.reconcile()
     training.client.requests.clear()
@@ -58,7 +58,7 @@ async def test_restarts_by_the_kubelet_count_against_the_back_off_limit(limit: i
     assert ("Failed" in await training.conditions()) is fails
 
 
-async def test_pods_that_the_operator_recreated_count_against_the_back_off_limit_after_it_restarts() -> None:
+async def test_pods_that_the_operator_recreated_count_against_the_back_off_limit_after_it_restarts() -> None:  # B2
     training = Training(a_march_job(restart_policy="ExitCode", backoffLimit=2))
     await training.reconcile()
     await training.set("march-walker-0", phase="Failed", exit_code=137)
@@ -86,7 +86,7 @@ async def test_a_replica_killed_by_a_signal_is_created_again_under_exit_code() -
     assert await training.conditions() == ["Created", "Running"]
 
 
-async def test_the_second_restart_waits_longer_than_the_first() -> None:
+async def test_the_second_restart_waits_longer_than_the_first() -> None:  # B2
     training = Training(a_march_job(restart_policy="ExitCode"))
     await training.reconcile()
     await training.set("march-walker-0", phase="Failed", exit_code=137)
@@ -101,7 +101,7 @@ async def test_the_second_restart_waits_longer_than_the_first() -> None:
     assert await training.uid("march-walker-0") != failed
 
 
-async def test_an_exit_code_of_the_program_fails_the_job_and_sets_its_end() -> None:
+async def test_an_exit_code_of_the_program_fails_the_job_and_sets_its_end() -> None:  # B3
     training = Training(a_march_job(restart_policy="ExitCode"))
     await training.reconcile()
     await training.set("march-walker-1", phase="Failed", exit_code=2)
@@ -153,7 +153,7 @@ async def test_a_finished_job_is_deleted_when_its_time_to_live_is_over() -> None
         await training.client.get(MarchJob, "march", "default")
 
 
-async def test_a_failed_job_stays_failed_when_its_pods_change() -> None:
+async def test_a_failed_job_stays_failed_when_its_pods_change() -> None:  # B11
     training = Training(a_march_job(restart_policy="Never"))
     await training.reconcile()
     await training.set("march-walker-0", phase="Failed", exit_code=1)

@@ -66,7 +66,7 @@ async def test_a_failed_replica_is_recreated_once_when_the_cache_is_stale() -> N
     assert await training.pods() == ["march-walker-0", "march-walker-1"]
 
 
-async def test_a_restarted_operator_with_a_stale_cache_takes_its_own_pods_for_created() -> None:
+async def test_a_restarted_operator_with_a_stale_cache_takes_its_own_pods_for_created() -> None:  # B9
     training = Training(a_march_job())
     reader = Snapshot(training)
     await reader.look()

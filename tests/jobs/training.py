@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -10,9 +13,12 @@ from pydantic import Field
 from kfcore.api.core import Event, Pod, Service
 from kfcore.api.jobs import Job, JobSpec, ReplicaSpec
 from kfcore.api.meta import Manifest, untyped
+from kfcore.api.resource import Resource
+from kfcore.client.errors import ServiceUnavailable
 from kfcore.controller.controller import Result
 from kfcore.jobs.controller import JobController
-from kfcore.testing import FakeClient, FakeClock, reconcile
+from kfcore.jobs.options import OperatorOptions
+from kfcore.testing import FakeClient, FakeClock, reconcile, settle
 
 
 class MarchJobSpec(JobSpec):
@@ -44,16 +50,50 @@ def a_march_job(
     }
 
 
+class Refusing:
+    """A transport behind which the server fails at some requests."""
+
+    def __init__(self, transport: Any, method: str, suffix: str) -> None:
+        self.transport, self.method, self.suffix = transport, method, suffix
+
+    async def send(self, request: Any) -> Any:
+        if request.method == self.method and request.path.endswith(self.suffix):
+            raise ServiceUnavailable("the server is ill")
+        return await self.transport.send(request)
+
+
+class Counting:
+    """A transport that counts requests to create pods which are under way at once."""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport, self.now, self.most = transport, 0, 0
+
+    async def send(self, request: Any) -> Any:
+        creates = request.method == "POST" and request.path.endswith("/pods")
+        self.now += creates
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        try:
+            return await self.transport.send(request)
+        finally:
+            self.now -= creates
+
+
 class Training:
     """A cluster with one job and its controller; the test plays the kubelet and owns the time."""
 
     def __init__(
-        self, job: Manifest, *objects: Manifest, controller: type[JobController[Any]] = MarchJobController
+        self,
+        job: Manifest,
+        *objects: Manifest,
+        controller: type[JobController[Any]] = MarchJobController,
+        options: OperatorOptions | None = None,
     ) -> None:
         self.clock = FakeClock()
-        self.client = FakeClient(job, *objects, clock=self.clock)
+        self.client = FakeClient(*objects, job, clock=self.clock)
         self.name = job["metadata"]["name"]
         self.controller_type = controller
+        self.options = options
         self.kind: type[Job[Any]] = controller.kind
         self.restart_operator()
 
@@ -68,7 +108,7 @@ class Training:
         return result
 
     def restart_operator(self) -> None:
-        self.controller = self.controller_type(self.client)
+        self.controller = self.controller_type(self.client, options=self.options)
 
     async def job(self) -> Job[Any]:
         return await self.client.get(self.kind, self.name, "default")
@@ -84,6 +124,17 @@ class Training:
 
     async def uid(self, pod: str) -> str:
         return (await self.client.get(Pod, pod, "default")).metadata.uid
+
+    async def annotate(self, **annotations: str) -> None:
+        """Annotations of kfcore's own, on the job."""
+        body = {"metadata": {"annotations": {f"kfcore/{n.replace('_', '-')}": v for n, v in annotations.items()}}}
+        await self.client.patch(untyped(self.kind.resource), self.name, "default", body)
+
+    async def evict(self, pod: str) -> None:
+        """Let the cluster take a pod away, as the kubelet reports it."""
+        disruption = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+        body = {"status": {"phase": "Failed", "reason": "Evicted", "conditions": [disruption]}}
+        await self.client.patch(Pod, pod, "default", body, subresource="status")
 
     async def set(self, *pods: str, phase: str, exit_code: int | None = None, restarts: int = 0) -> None:
         """What the kubelet would report of these pods (all, when none is named)."""
@@ -114,6 +165,56 @@ class Training:
     async def after(self, seconds: float) -> Result:
         await self.clock.advance(seconds)
         return await self.reconcile()
+
+    async def delete(self, pod: str, *, grace: int = 0) -> None:
+        await self.client.delete(Pod, pod, "default", grace_period_seconds=grace)
+
+    async def delete_service(self, name: str) -> None:
+        await self.client.delete(Service, name, "default")
+
+    async def raw_service(self, name: str) -> Manifest:
+        return (await self.client.get(untyped(Service.resource), name, "default")).raw
+
+    async def bind(self, pod: str, node: str) -> None:
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
+        await self.client.subresource("POST", Pod, pod, "default", "binding", body=body)
+
+    async def scale(self, walkers: int) -> None:
+        await self.patch({"marchReplicaSpecs": {"Walker": {"replicas": walkers}}})
+
+    async def set_image(self, image: str) -> None:
+        template = {"spec": {"containers": [{"name": "march", "image": image}]}}
+        await self.patch({"marchReplicaSpecs": {"Walker": {"template": template}}})
+
+    async def recreate_job(self, job: Manifest) -> None:
+        """Delete the job and create it anew, while its pods still take their time to end."""
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "slow"}}
+        await self.client.create(untyped(Resource("", "v1", "Node", "nodes", False)), node)
+        for pod in await self.pods():
+            await self.bind(pod, "slow")
+        await self.client.delete(self.kind, self.name, "default")
+        await settle()
+        await self.client.create(self.kind, job, "default")
+
+    @contextlib.contextmanager
+    def refusing(self, method: str, suffix: str) -> Iterator[None]:
+        """Let the server fail at requests of a method to paths that end so."""
+        transport = self.client.transport
+        self.client.transport = Refusing(transport, method, suffix)  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            self.client.transport = transport
+
+    async def most_creates_at_once(self) -> int:
+        """Reconcile, and say how many requests to create pods were under way at the same time."""
+        transport = self.client.transport
+        counting = Counting(transport)
+        self.client.transport = counting  # type: ignore[assignment]
+        await self.reconcile()
+        self.client.transport = transport
+        return counting.most
 
     @property
     def writes(self) -> list[tuple[str, str]]:
