@@ -43,12 +43,12 @@ async def test_the_ranks_are_the_masters_and_then_the_workers() -> None:
     assert (worker["MASTER_ADDR"], worker["MASTER_PORT"], worker["WORLD_SIZE"]) == ("train-master-0", "23456", "3")
 
 
-async def test_the_world_counts_the_processes_of_each_node_where_their_number_is_given() -> None:
+async def test_the_world_counts_the_processes_of_each_node_where_their_number_is_given() -> None:  # B23
     specs = await pod_specs(a_pytorch_job(workers=1, nprocPerNode="4"))
     assert environment(specs["train-worker-0"])["WORLD_SIZE"] == "8"
 
 
-async def test_a_users_variable_of_the_same_name_gives_way() -> None:
+async def test_a_users_variable_of_the_same_name_gives_way() -> None:  # B24
     job = a_pytorch_job(workers=1)
     container = {
         "name": "pytorch",
@@ -60,7 +60,7 @@ async def test_a_users_variable_of_the_same_name_gives_way() -> None:
     assert (variables["RANK"], variables["MINE"]) == ("0", "1")
 
 
-async def test_workers_wait_for_the_master_with_the_image_that_the_operator_was_given() -> None:
+async def test_workers_wait_for_the_master_with_the_image_that_the_operator_was_given() -> None:  # B25
     options = OperatorOptions(init_container_image="registry.example/wait:1", init_container_max_tries=7)
     specs = await pod_specs(a_pytorch_job(workers=1), options)
     assert "initContainers" not in specs["train-master-0"]
@@ -70,7 +70,7 @@ async def test_workers_wait_for_the_master_with_the_image_that_the_operator_was_
     assert init["securityContext"]["runAsNonRoot"] is True
 
 
-async def test_an_elastic_job_with_metrics_has_an_autoscaler_until_it_asks_for_none() -> None:
+async def test_an_elastic_job_with_metrics_has_an_autoscaler_until_it_asks_for_none() -> None:  # B36
     metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]
     policy = {"minReplicas": 1, "maxReplicas": 4, "metrics": metrics}
     client = FakeClient(a_pytorch_job(workers=2, master=False, elasticPolicy=policy))
