@@ -5,17 +5,20 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test conformance lint types bench clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do \
-		printf '  make %-7s %s\n' "$$name" "$$what"; done
+		printf '  make %-11s %s\n' "$$name" "$$what"; done
 
 demo: $(VENV)/.demo  ## Train a network with one master and two workers, on this machine
 	@$(BIN)/kfcore local run examples/pytorch/digits-ddp.yaml
 
 test: lint types  ## Run everything that must hold: lint, types, import contracts and all tests
 	$(BIN)/python -m pytest -n 2
+
+conformance: $(VENV)/.dev  ## Play the steps recorded from kube-apiserver to a local cluster, over HTTP
+	@$(BIN)/python tests/golden/conformance.py
 
 lint: $(VENV)/.dev  ## Check style, formatting and the direction of the imports
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Server-side apply: who owns which field (`managedFields`), conflicts, and what a manager's new intent changes.
 
 Lists merge by the keys of `strategic.py` for built-in kinds and by the schema's list types for custom ones; other lists
-are owned whole. Ownership is tracked for applies; a plain update takes no ownership.
+are owned whole. What plain updates own is `ownership.py`'s.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ class ListKeys:
             case "set":
                 return ()
         return None
+
+    @staticmethod
+    def item(item: Any, keys: tuple[str, ...]) -> str:
+        if not keys or not isinstance(item, dict):
+            return f"v:{encode_json(item).decode()}"
+        defaults = {"protocol": "TCP"}
+        named = {key: item.get(key, defaults.get(key)) for key in sorted(keys)}
+        return f"k:{encode_json({key: value for key, value in named.items() if value is not None}).decode()}"
 
     def atomic(self, path: tuple[str, ...]) -> bool:
         return self._builtin and path[-1] in _ATOMIC
@@ -145,16 +153,10 @@ class Applier:
             keys = self._lists.keys(path, value)
             if keys is None:
                 return {}
-            return {self._item(item, keys): {".": {}, **self._fields_of(item, path)} if keys else {} for item in value}
+            return {
+                ListKeys.item(item, keys): {".": {}, **self._fields_of(item, path)} if keys else {} for item in value
+            }
         return {}
-
-    @staticmethod
-    def _item(item: Any, keys: tuple[str, ...]) -> str:
-        if not keys or not isinstance(item, dict):
-            return f"v:{encode_json(item).decode()}"
-        defaults = {"protocol": "TCP"}
-        named = {key: item.get(key, defaults.get(key)) for key in sorted(keys)}
-        return f"k:{encode_json({key: value for key, value in named.items() if value is not None}).decode()}"
 
     # ── merging ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,9 +168,9 @@ class Applier:
         if isinstance(wanted, list) and isinstance(current, list):
             keys = self._lists.keys(path, [*wanted, *current])
             if keys is not None:
-                places = {self._item(item, keys): index for index, item in enumerate(current)}
+                places = {ListKeys.item(item, keys): index for index, item in enumerate(current)}
                 for item in wanted:
-                    index = places.get(self._item(item, keys))
+                    index = places.get(ListKeys.item(item, keys))
                     if index is None:
                         current.append(item)
                     else:
@@ -192,7 +194,7 @@ class Applier:
             if keys is None:
                 return
             for item in list(value):
-                name = self._item(item, keys)
+                name = ListKeys.item(item, keys)
                 if name in before and name not in held:
                     value.remove(item)
                 elif name in before:
@@ -246,7 +248,7 @@ class Applier:
         if not isinstance(value, list):
             return None
         keys = self._lists.keys(fields, value)
-        return next((item for item in value if keys is not None and self._item(item, keys) == name), None)
+        return next((item for item in value if keys is not None and ListKeys.item(item, keys) == name), None)
 
 
 def union(left: Fields, right: Fields) -> Fields:

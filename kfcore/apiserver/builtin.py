@@ -34,9 +34,12 @@ def _object(manifest: Manifest, name: str) -> Manifest:
 # ── namespaces ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _admit_namespace(namespace: Manifest) -> None:
+def _default_namespace(namespace: Manifest) -> None:
     metadata = namespace["metadata"]
     metadata["labels"] = {**metadata.get("labels", {}), "kubernetes.io/metadata.name": metadata.get("name", "")}
+
+
+def _admit_namespace(namespace: Manifest) -> None:
     namespace["spec"] = {"finalizers": ["kubernetes"]}
     namespace["status"] = {"phase": "Active"}
 
@@ -165,6 +168,7 @@ def strategies() -> dict[str, Strategy]:
     replicated = _initial_status(replicas=0)
     return {
         "namespaces": Strategy(
+            default=_default_namespace,
             on_create=_admit_namespace,
             names=dns_label,
             generation=False,

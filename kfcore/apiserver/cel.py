@@ -1,6 +1,6 @@
 """CEL expressions over JSON: compiled once, evaluated with values as a CRD's schema types them.
 
-The evaluator is Google's (`cel_expr_python`), imported with the first rule. What the rules are, and where, is `rules.py`.
+The evaluator is the CEL project's (`cel_expr_python`), imported with the first rule. Which rules there are: `rules.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from kfcore.api.meta import Manifest
 if TYPE_CHECKING:
     from cel_expr_python import cel
 
-_RESERVED = frozenset(
-    "true false null in as break const continue else for function if import let loop package namespace return var "
-    "void while".split()
-)
+_RESERVED = frozenset({
+    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
+    "loop", "package", "namespace", "return", "var", "void", "while",
+})  # fmt: skip
 _PRESERVE, _INT_OR_STRING = "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"
 _STRING_LITERAL = re.compile(r"r?\"(?:[^\"\\]|\\.)*\"|r?'(?:[^'\\]|\\.)*'")
 _CHAIN = re.compile(r"(?<![\w.])(?P<has>has\()?\s*(?P<path>(?:self|oldSelf)(?:\.[A-Za-z_]\w*(?!\w*\s*\())*)")

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.conversion import storage_api_version
 from kfcore.apiserver.kinds import Kinds, ServedKind, Subresource
 from kfcore.apiserver.request import Request, Response
 
@@ -102,6 +106,8 @@ def _entries(kind: ServedKind) -> Iterable[Manifest]:
         entry["shortNames"] = list(resource.short_names)
     if kind.categories:
         entry["categories"] = list(kind.categories)
+    if not kind.create_only:
+        entry["storageVersionHash"] = _storage_version_hash(storage_api_version(kind), resource.kind)
     yield entry
     for sub in kind.subresources:
         yield {
@@ -112,6 +118,13 @@ def _entries(kind: ServedKind) -> Iterable[Manifest]:
             "kind": sub.kind,
             "verbs": list(sub.verbs),
         }
+
+
+@lru_cache(maxsize=512)
+def _storage_version_hash(api_version: str, kind: str) -> str:
+    """Which version of a kind is stored, for clients that migrate objects: equal where the version is."""
+    group, _, version = api_version.rpartition("/")
+    return base64.b64encode(hashlib.sha256(f"{group}/{version}/{kind}".encode()).digest()[:8]).decode()
 
 
 def _same_group(kind: ServedKind, sub: Subresource) -> bool:

@@ -15,6 +15,7 @@ from kfcore.apiserver.conversion import from_storage, to_storage
 from kfcore.apiserver.deletion import DeleteOptions, begin_deletion, check_preconditions
 from kfcore.apiserver.garbage import GarbageCollector
 from kfcore.apiserver.kinds import Kinds, ServedKind
+from kfcore.apiserver.ownership import Owner, managed
 from kfcore.apiserver.status import (
     already_exists,
     bad_request,
@@ -94,9 +95,19 @@ class Objects:
     # ── create ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create(
-        self, kind: ServedKind, namespace: str, manifest: Manifest, *, dry_run: bool = False, uid: str | None = None
+        self,
+        kind: ServedKind,
+        namespace: str,
+        manifest: Manifest,
+        *,
+        dry_run: bool = False,
+        uid: str | None = None,
+        owner: Owner | None = None,
     ) -> Stored:
-        """Store a new object. `manifest` is taken over and changed; `uid` is for objects from elsewhere."""
+        """Store a new object. `manifest` is taken over and changed; `uid` is for objects from elsewhere.
+
+        `owner` owns the fields that the object has before the server adds its own.
+        """
         resource, strategy = kind.resource, self.strategy(kind)
         metadata = meta.clean(manifest, f'{resource.kind} in version "{resource.version}"')
         self._check_namespace(kind, namespace, metadata)
@@ -118,6 +129,8 @@ class Objects:
             manifest.pop("status", None)
         strategy.decode(manifest)
         strategy.default(manifest)
+        if owner is not None:
+            manifest["metadata"]["managedFields"] = managed(kind, owner, None, manifest)
         strategy.on_create(manifest)
         errors = meta.validate(manifest["metadata"], strategy.names) + strategy.validate(manifest, None)
         if errors:
@@ -173,8 +186,12 @@ class Objects:
         subresource: str = "",
         dry_run: bool = False,
         replaces: bool = False,
+        owner: Owner | None = None,
     ) -> Stored:
-        """Store what `change` makes of an object; unchanged objects keep their version. `replaces`: a PUT."""
+        """Store what `change` makes of an object; unchanged objects keep their version. `replaces`: a PUT.
+
+        `owner` becomes the owner of the fields that change.
+        """
         resource, strategy = kind.resource, self.strategy(kind)
         collection = self.collection(kind)
         previous = self.read(kind, namespace, name)
@@ -186,10 +203,10 @@ class Objects:
         errors = meta.carry_over(metadata, previous)
         metadata["resourceVersion"] = before["metadata"]["resourceVersion"]
         if subresource == "status" and kind.custom:
-            managed = metadata.get("managedFields")
+            given = metadata.get("managedFields")
             manifest = {**before, "metadata": dict(before["metadata"])}
-            if managed is not None:
-                manifest["metadata"]["managedFields"] = managed
+            if given is not None:
+                manifest["metadata"]["managedFields"] = given
             if "status" in wanted:
                 manifest["status"] = wanted["status"]
             else:
@@ -211,6 +228,8 @@ class Objects:
         strategy.default(manifest)
         if strategy.generation and subresource != "binding" and _spec_of(manifest) != _spec_of(before):
             manifest["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
+        if owner is not None:
+            manifest["metadata"]["managedFields"] = managed(kind, owner, before, manifest, subresource=subresource)
         errors += meta.validate(manifest["metadata"], strategy.names)
         if subresource != "binding":
             errors += strategy.validate(manifest, before)

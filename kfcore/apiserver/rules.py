@@ -1,4 +1,4 @@
-"""A CRD's `x-kubernetes-validations`: each rule compiled with its first use, and evaluated at every value in its scope."""
+"""A CRD's `x-kubernetes-validations`: each rule compiled with its first use, evaluated at every value in its scope."""
 
 from __future__ import annotations
 

@@ -1,0 +1,198 @@
+"""Who set which field by a plain create, update or patch: the `Update` entries of `managedFields`.
+
+`apply.py` has the other half, the `Apply` entries, and the form of field sets. Callers name themselves by a
+`fieldManager` parameter or a user agent; those that do neither (in-process ones) own nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kfcore.api.meta import Manifest
+from kfcore.api.resource import Resource
+from kfcore.apiserver.apply import Fields, ListKeys, union
+from kfcore.apiserver.kinds import ServedKind
+from kfcore.apiserver.request import Request
+from kfcore.apiserver.status import invalid, invalid_value
+
+_ABSENT: Any = object()
+_LIMIT = 128
+_OPTIONS = {
+    "POST": Resource("meta.k8s.io", "v1", "CreateOptions", "createoptions"),
+    "PUT": Resource("meta.k8s.io", "v1", "UpdateOptions", "updateoptions"),
+    "PATCH": Resource("meta.k8s.io", "v1", "PatchOptions", "patchoptions"),
+}
+_SERVERS_OWN = frozenset(
+    {"name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink",
+     "deletionTimestamp", "deletionGracePeriodSeconds"}
+)  # fmt: skip
+_ALWAYS_THERE = frozenset(
+    {"spec", "template", "strategy", "updateStrategy", "containers", "resources", "status", "jobTemplate",
+     "involvedObject", "source", "valueFrom", "scaleTargetRef", "backend", "service", "loadBalancer"}
+)  # fmt: skip
+"""Fields of built-in kinds that their types write even when empty, so that nobody owns them as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who makes a request, and when."""
+
+    manager: str
+    time: str
+
+
+def owner_of(request: Request, time: str) -> Owner | None:
+    """Raises Invalid for a name that no manager may have."""
+    manager = request.query.get("fieldManager", "")
+    if len(manager) > _LIMIT:
+        error = invalid_value("fieldManager", manager, f"may not be more than {_LIMIT} bytes")
+        raise invalid(_OPTIONS[request.method], "", [error])
+    if not manager.isprintable():
+        error = invalid_value("fieldManager", manager, "should only contain printable characters")
+        raise invalid(_OPTIONS[request.method], "", [error])
+    if not manager:
+        agent = request.headers.get("user-agent")
+        if agent is None:
+            return None
+        manager = "".join(filter(str.isprintable, agent.partition("/")[0]))[:_LIMIT] or "unknown"
+    return Owner(manager, time)
+
+
+def managed(
+    kind: ServedKind, owner: Owner, before: Manifest | None, after: Manifest, *, subresource: str = ""
+) -> list[Manifest]:
+    """The `managedFields` of `after`, which `owner` made of `before`; None: of nothing."""
+    entries: list[Manifest] = [] if before is None else before["metadata"].get("managedFields") or []
+    given = after["metadata"].get("managedFields")
+    if given is not None and before is not None:
+        if not any(entry.get("manager") for entry in given):
+            return []  # a client that sends an empty list wants to be rid of them
+        entries = given
+    lists = ListKeys(kind)
+    walk = _Walk(lists, builtin=not kind.custom)
+    changed = walk.root({} if before is None else before, after)
+    mine: Manifest | None = None
+    kept = []
+    for entry in entries:
+        fields = walk.still_there(entry.get("fieldsV1") or {}, after, ())
+        is_mine = (entry.get("manager"), entry.get("operation"), entry.get("subresource", "")) == (
+            owner.manager, "Update", subresource,
+        )  # fmt: skip
+        if not is_mine:
+            fields = _without(fields, changed)
+        if is_mine:
+            mine = {**entry, "fieldsV1": fields}
+        elif fields:
+            kept.append({**entry, "fieldsV1": fields})
+    if changed:
+        mine = _entry(kind, owner, union((mine or {}).get("fieldsV1") or {}, changed), subresource)
+    if mine is not None and mine["fieldsV1"]:
+        kept.append(mine)
+    return sorted(kept, key=lambda entry: (entry.get("operation", ""), entry.get("time", ""), entry.get("manager", "")))
+
+
+def _entry(kind: ServedKind, owner: Owner, fields: Fields, subresource: str) -> Manifest:
+    entry: Manifest = {
+        "manager": owner.manager,
+        "operation": "Update",
+        "apiVersion": kind.resource.api_version,
+        "time": owner.time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+    if subresource:
+        entry["subresource"] = subresource
+    return entry
+
+
+def _without(fields: Fields, changed: Fields) -> Fields:
+    """`fields` without those that `changed` sets."""
+    kept: Fields = {}
+    for name, children in fields.items():
+        other = changed.get(name)
+        if other is None:
+            kept[name] = children
+        elif children and other and (inner := _without(children, other)):
+            kept[name] = inner
+        elif children and not other:
+            continue
+    return kept
+
+
+class _Walk:
+    """What differs between two states of an object, as a field set."""
+
+    def __init__(self, lists: ListKeys, *, builtin: bool) -> None:
+        self._lists = lists
+        self._builtin = builtin
+
+    def root(self, before: Manifest, after: Manifest) -> Fields:
+        found: Fields = {}
+        for name, value in after.items():
+            if name in ("kind", "apiVersion"):
+                continue
+            then = before.get(name, _ABSENT)
+            if name == "metadata":
+                value = {key: inner for key, inner in value.items() if key not in _SERVERS_OWN}
+                then = then if isinstance(then, dict) else {}
+            if (fields := self._changed(then, value, (name,))) is not None:
+                found[f"f:{name}"] = fields
+        return found
+
+    def _changed(self, then: Any, now: Any, path: tuple[str, ...]) -> Fields | None:
+        """None: nothing of it was set."""
+        if then is now or then == now or now is None:
+            return None
+        if isinstance(now, dict) and not self._lists.atomic(path):
+            fields = self._members(then if isinstance(then, dict) else {}, now, path)
+        elif isinstance(now, list) and (keys := self._lists.keys(path, now)) is not None:
+            fields = self._items(then if isinstance(then, list) else [], now, keys, path)
+        else:
+            return {}
+        if then is not _ABSENT and then is not None:
+            return fields or None
+        if fields and not (self._builtin and path[-1] in _ALWAYS_THERE) and path != ("metadata",):
+            return {".": {}, **fields}
+        return fields if now or path != ("metadata",) else None
+
+    def _members(self, then: Manifest, now: Manifest, path: tuple[str, ...]) -> Fields:
+        found: Fields = {}
+        for key, value in now.items():
+            if (fields := self._changed(then.get(key, _ABSENT), value, (*path, key))) is not None:
+                found[f"f:{key}"] = fields
+        return found
+
+    def _items(self, then: list[Any], now: list[Any], keys: tuple[str, ...], path: tuple[str, ...]) -> Fields:
+        known = {ListKeys.item(item, keys): item for item in then}
+        found: Fields = {}
+        for item in now:
+            name = ListKeys.item(item, keys)
+            before = known.get(name, _ABSENT)
+            if before is not _ABSENT and before == item:
+                continue
+            if not isinstance(item, dict) or path == ("metadata", "ownerReferences"):
+                found[name] = {}
+                continue
+            fields = self._members(before if isinstance(before, dict) else {}, item, path)
+            found[name] = {".": {}, **fields} if before is _ABSENT else fields
+        return found
+
+    def still_there(self, fields: Fields, value: Any, path: tuple[str, ...]) -> Fields:
+        """`fields` without those that `value` does not have."""
+        kept: Fields = {}
+        items: dict[str, Any] = {}
+        if isinstance(value, list):
+            keys = self._lists.keys(path, value)
+            items = {} if keys is None else {ListKeys.item(item, keys): item for item in value}
+        for name, children in fields.items():
+            if name == ".":
+                kept[name] = children
+            elif name.startswith("f:"):
+                if isinstance(value, dict) and name[2:] in value:
+                    inner = self.still_there(children, value[name[2:]], (*path, name[2:])) if children else {}
+                    if inner or not children:
+                        kept[name] = inner
+            elif name in items:
+                kept[name] = self.still_there(children, items[name], path) if children else {}
+        return kept
