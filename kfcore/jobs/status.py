@@ -60,6 +60,7 @@ class StatusUpdate:
 
     def __post_init__(self) -> None:
         old = self.old
+        self.now = self.now.replace(microsecond=0)  # a Kubernetes time has whole seconds
         self.conditions = list(old.conditions)
         self.counts = {name: _counts(status) for name, status in old.replica_statuses.items()}
         self.restarts = dict(old.restarts)

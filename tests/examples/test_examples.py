@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
+
+from kfcore.client.cluster import ClusterClient
+from kfcore_pytorch import PyTorchJob
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "pytorch"
@@ -34,6 +40,32 @@ def test_one_master_and_two_workers_train_a_network_to_95_percent() -> None:
     assert accuracy is not None
     assert float(accuracy[1]) >= 0.95
     assert "Succeeded" in lines[-1]
+
+
+@pytest.mark.slow
+async def test_the_digits_job_also_trains_when_it_is_applied_to_a_running_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the digits job needs torch: pip install '.[demo]'")
+    kubeconfig = tmp_path / "kubeconfig"
+    up = await asyncio.create_subprocess_exec(
+        KFCORE, "local", "up", "--kubeconfig", str(kubeconfig), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert up.stdout is not None
+        while b"kubectl" not in await up.stdout.readline():
+            assert up.returncode is None
+        client = await ClusterClient.connect(kubeconfig=kubeconfig)
+        async with asyncio.timeout(240):
+            await client.create(PyTorchJob, yaml.safe_load((EXAMPLES / "digits-ddp.yaml").read_text()))
+            async with aclosing(client.watch(PyTorchJob, "default", send_initial_events=True)) as changes:
+                async for change in changes:
+                    status = getattr(change.object, "status", None)
+                    if status is not None and (status.is_true("Succeeded") or status.is_true("Failed")):
+                        assert status.is_true("Succeeded")
+                        break
+        await client.close()
+    finally:
+        up.terminate()
+        await up.wait()
 
 
 def test_the_single_process_job_fits_its_line() -> None:
