@@ -1,1 +1,6 @@
-"""The place of Notebook (kubeflow.org). Nothing is implemented yet, and no controller is registered."""
+"""Notebooks (`kubeflow.org`): a server with a web page from one manifest, stopped when idle."""
+
+from kfcore_notebook.api import Notebook
+from kfcore_notebook.controller import NotebookController
+
+__all__ = ["Notebook", "NotebookController"]

@@ -67,9 +67,15 @@ def _definition(kind: type[CustomResource]) -> Manifest:
             "group": resource.group,
             "names": names,
             "scope": "Namespaced" if resource.namespaced else "Cluster",
-            "versions": [version],
+            "versions": [version, *({**version, "name": name, "storage": False} for name in other_versions(kind))],
         },
     }
+
+
+def other_versions(kind: type[CustomResource]) -> tuple[str, ...]:
+    """The versions that a kind is served in beside its own, with the same schema."""
+    versions: tuple[str, ...] = getattr(kind, "other_versions", ())
+    return versions
 
 
 def schema(kind: type[CustomResource]) -> Manifest:
