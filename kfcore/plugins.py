@@ -39,7 +39,7 @@ class PluginSet:
     def setup(self, manager: Manager, options: OperatorOptions) -> list[type[Plugin]]:
         """Set up every controller whose kind the options enable. Raises ValueError for a kind that nobody serves."""
         served = {plugin.kind.resource.kind.lower() for _, plugin in self.controllers}
-        if unknown := [kind for kind in options.kinds if kind.lower() not in served]:
+        if unknown := [kind for kind in (*options.kinds, *options.workers_by_kind) if kind.lower() not in served]:
             known = ", ".join(sorted(plugin.kind.resource.kind for _, plugin in self.controllers)) or "none"
             raise ValueError(f"no plugin serves the kind {unknown[0]}: expected one of {known}")
         chosen = [plugin for _, plugin in self.controllers if options.enables(plugin.kind.resource.kind)]

@@ -183,6 +183,10 @@ class Metrics:
             yield status
 
 
+class CannotListen(Exception):
+    """The address of a server is taken, or not of this machine."""
+
+
 class ObservabilityServer:
     """Serves /healthz, /readyz and /metrics while its block runs; addresses are `host:port`, None for not at all. With
     `tls` and a `gatekeeper`, the metrics are for those only whom the API server knows and lets.
@@ -268,7 +272,10 @@ class ObservabilityServer:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         host, port = address
-        await web.TCPSite(runner, host or None, port, ssl_context=tls.context if tls else None).start()
+        try:
+            await web.TCPSite(runner, host or None, port, ssl_context=tls.context if tls else None).start()
+        except OSError as error:
+            raise CannotListen(f"cannot serve {name} on {host}:{port}: {error.strerror or error}") from error
         self.ports[name] = runner.addresses[0][1]
 
 
