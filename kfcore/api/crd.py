@@ -94,6 +94,8 @@ def schema(kind: type[CustomResource]) -> Manifest:
             }
         ]
         _add_replica_type_rule(kind, structural)
+    if adapt := getattr(kind, "adapt_schema", None):
+        adapt(structural)  # what the types of this kind do not say
     return structural
 
 
