@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    StreamReader,
+)
 
 from kfcore.client.errors import ConnectionFailed, NotConnected
 from kfcore.client.transport import Request, Response
-
-if TYPE_CHECKING:
-    import aiohttp
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -26,11 +33,18 @@ ANSWER_SECONDS = 60.0
 class Connection:
     """A server and how to talk to it. `authorization` gives the header's present value, or None for no header."""
 
-    session: aiohttp.ClientSession
+    session: ClientSession
     url: str
     authorization: Callable[[], Awaitable[str | None]]
     proxy: str | None = None
     server_hostname: str | None = None
+    host: str = field(init=False)
+    extra: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        extra = {"proxy": self.proxy, "server_hostname": self.server_hostname}
+        object.__setattr__(self, "host", urlsplit(self.url).hostname or "")
+        object.__setattr__(self, "extra", {name: value for name, value in extra.items() if value})
 
 
 class HttpTransport:
@@ -46,6 +60,8 @@ class HttpTransport:
         self._renewing = asyncio.Lock()
         self._retired: Connection | None = None
         self.request_counts: Counter[tuple[str, str, str]] = Counter()
+        self._timeout = ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
+        self._stream_timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 
     @property
     def url(self) -> str:
@@ -61,12 +77,15 @@ class HttpTransport:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
         connection = self._connection
-        async with _errors_translated(connection), await self._open(connection, request, stream=True) as answer:
-            if answer.status < 400:
-                yield Response(answer.status, b"", answer.headers), _lines(answer.content)
-                return
-            body = await answer.read()
-            headers, status = answer.headers, answer.status
+        try:
+            async with await self._open(connection, request, self._stream_timeout) as answer:
+                if answer.status < 400:
+                    yield Response(answer.status, b"", answer.headers), _lines(answer.content)
+                    return
+                body = await answer.read()
+                headers, status = answer.headers, answer.status
+        except (ClientError, OSError) as error:
+            raise _translated(error, connection) from error
         if status == 401:
             await self._renew(connection)  # for the caller's next try
         yield Response(status, body, headers), _nothing()
@@ -77,31 +96,31 @@ class HttpTransport:
             await self._retired.session.close()
 
     async def _send(self, connection: Connection, request: Request) -> Response:
-        async with _errors_translated(connection), await self._open(connection, request) as answer:
+        try:
+            answer = await self._open(connection, request, self._timeout)
+            # Read to its end, an answer gives its connection back by itself.
             return Response(answer.status, await answer.read(), answer.headers)
+        except (ClientError, OSError) as error:
+            self.request_counts["<error>", request.method, connection.host] += 1
+            raise _translated(error, connection) from error
 
-    async def _open(self, connection: Connection, request: Request, stream: bool = False) -> aiohttp.ClientResponse:
-        import aiohttp
-
+    async def _open(self, connection: Connection, request: Request, timeout: ClientTimeout) -> ClientResponse:
         headers = {"Accept": "application/json", "User-Agent": "kfcore"}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         if authorization := await connection.authorization():
             headers["Authorization"] = authorization
-        extra: dict[str, Any] = {"proxy": connection.proxy} if connection.proxy else {}
-        if connection.server_hostname:
-            extra["server_hostname"] = connection.server_hostname
         answer = await connection.session.request(
             request.method,
             connection.url + request.path,
             params=request.query or None,
             data=request.body,
             headers=headers,
-            timeout=aiohttp.ClientTimeout(total=None if stream else ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
+            timeout=timeout,
             allow_redirects=False,
-            **extra,
+            **connection.extra,
         )
-        self.request_counts[str(answer.status), request.method, answer.url.host or ""] += 1
+        self.request_counts[str(answer.status), request.method, connection.host] += 1
         return answer
 
     async def _renew(self, refused: Connection) -> bool:
@@ -118,20 +137,14 @@ class HttpTransport:
         return True
 
 
-@asynccontextmanager
-async def _errors_translated(connection: Connection) -> AsyncIterator[None]:
-    import aiohttp
-
-    try:
-        yield
-    except aiohttp.ClientConnectorError as error:
-        raise NotConnected(f"cannot connect to {connection.url}: {error}") from error
-    except (aiohttp.ClientError, OSError) as error:
-        # asyncio's TimeoutError is an OSError too. `repr`, since some of these have no text.
-        raise ConnectionFailed(f"the connection to {connection.url} failed: {error!r}") from error
+def _translated(error: Exception, connection: Connection) -> ConnectionFailed:
+    if isinstance(error, ClientConnectorError):
+        return NotConnected(f"cannot connect to {connection.url}: {error}")
+    # asyncio's TimeoutError is an OSError too. `repr`, since some of these have no text.
+    return ConnectionFailed(f"the connection to {connection.url} failed: {error!r}")
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(content: StreamReader) -> AsyncIterator[bytes]:
     """Lines of any length (aiohttp's own `readline` has a limit); what has no line feed at the end is dropped."""
     parts: list[bytes] = []
     async for chunk in content.iter_any():

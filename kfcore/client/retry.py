@@ -61,6 +61,8 @@ class RetryingTransport:
             response: Response | None = None
             try:
                 response = await self._transport.send(request)
+                if response.status < 400:
+                    return response
             except ConnectionFailed as error:
                 failure = error
             delay = self._delay(request, response, failure, attempt)
