@@ -51,6 +51,16 @@ class Exit:
     signal: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Stdio:
+    """File descriptors for a process to start with. `tty`: they are a terminal, to be the process's own."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    tty: bool = False
+
+
 class ContainerProcess:
     """A running container. `await start(...)`, then `await wait()`; `stop` asks it to end, `kill` ends it."""
 
@@ -62,20 +72,59 @@ class ContainerProcess:
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._outputs: set[asyncio.Future[None]] = set()
         self._told = b""
+        self._input: int | None = None
+        self._terminal: int | None = None
+        self.listeners: set[Callable[[str, bytes], None]] = set()
+        """Told of what the process prints, by stream, beside its log."""
 
     @classmethod
-    async def start(cls, command: Command, output: ContainerLog, mark: str) -> Self:
-        """Start `command`. Raises StartFailed."""
-        env = {**command.env, MARK: mark}
+    async def start(
+        cls, command: Command, output: ContainerLog, mark: str, *, stdin: bool = False, tty: bool = False
+    ) -> Self:
+        """Start `command` with its output in a log, and with an input or a terminal to attach to where they are
+        wanted. Raises StartFailed.
+        """
+        if tty:
+            master, terminal = os.openpty()
+            process = await cls._start_with(command, mark, Stdio(terminal, terminal, terminal, tty=True), [master])
+            process._input = master if stdin else None
+            process._terminal = master
+            process._collect(master, "stdout", output)
+            return process
+        in_read, in_write = os.pipe() if stdin else (os.open(os.devnull, os.O_RDONLY), None)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
+        kept = [fd for fd in (in_write, out_read, err_read) if fd is not None]
+        process = await cls._start_with(command, mark, Stdio(in_read, out_write, err_write), kept)
+        process._input = in_write
+        process._collect(out_read, "stdout", output)
+        process._collect(err_read, "stderr", output)
+        return process
+
+    @classmethod
+    async def _start_with(cls, command: Command, mark: str, stdio: Stdio, kept: Sequence[int]) -> Self:
+        """Spawn, giving the process's ends of its streams away, and ours (`kept`) up when it cannot be started."""
+        try:
+            return await cls.spawn(command, mark, stdio)
+        except BaseException:
+            for fd in kept:
+                os.close(fd)
+            raise
+        finally:
+            for fd in {stdio.stdin, stdio.stdout, stdio.stderr}:
+                os.close(fd)
+
+    @classmethod
+    async def spawn(cls, command: Command, mark: str, stdio: Stdio) -> Self:
+        """Start `command` on streams that remain the caller's to close, and to read. Raises StartFailed."""
+        env = {**command.env, MARK: mark}
         order_read, order_write = os.pipe()
         told_read, told_write = os.pipe()
         with tempfile.TemporaryFile() as spec:
-            spec.write(marshal.dumps((list(command.argv), env, command.cwd)))
+            spec.write(marshal.dumps((list(command.argv), env, command.cwd, stdio.tty)))
             spec.flush()
             spec.seek(0)
-            fds = (spec.fileno(), out_write, err_write)
+            fds = (spec.fileno(), stdio.stdin, stdio.stdout, stdio.stderr)
             try:
                 supervisor = subprocess.Popen(  # noqa: ASYNC220 - a vfork, about a millisecond; its end is not awaited here
                     [sys.executable, "-I", "-S", str(SUPERVISOR), *map(str, fds)],
@@ -87,15 +136,13 @@ class ContainerProcess:
                     start_new_session=True,
                 )
             except OSError as error:
-                for fd in (out_read, err_read, order_write, told_read):
+                for fd in (order_write, told_read):
                     os.close(fd)
                 raise StartFailed(f"cannot start the supervisor {sys.executable}: {error}") from error
             finally:
-                for fd in (out_write, err_write, order_read, told_write):
+                for fd in (order_read, told_write):
                     os.close(fd)
         process = cls(supervisor, order_write, mark)
-        process._collect(out_read, lambda data: output.write("stdout", data))
-        process._collect(err_read, lambda data: output.write("stderr", data))
         asyncio.get_running_loop().add_reader(told_read, process._listen, told_read)
         try:
             await asyncio.shield(process._started)
@@ -107,6 +154,22 @@ class ContainerProcess:
     @property
     def supervisor_pid(self) -> int:
         return self._supervisor.pid
+
+    @property
+    def input(self) -> int | None:
+        """Where its stdin is written to; None when it has none, or it was closed."""
+        return self._input
+
+    @property
+    def terminal(self) -> int | None:
+        """The other side of its terminal; None when it has none."""
+        return self._terminal
+
+    def close_input(self) -> None:
+        """End its stdin. A terminal's goes on."""
+        if self._input is not None and self._terminal is None:
+            os.close(self._input)
+            self._input = None
 
     async def wait(self) -> Exit:
         """Until every process of the container is gone and its output is in the log."""
@@ -132,17 +195,24 @@ class ContainerProcess:
             except OSError:
                 log.debug("container.supervisor_gone", mark=self._mark)
 
-    def _collect(self, fd: int, write: Callable[[bytes], None]) -> None:
+    def _collect(self, fd: int, stream: str, output: ContainerLog) -> None:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
         self._outputs.add(ended)
 
         def readable() -> None:
-            data = os.read(fd, 65536)
+            try:
+                data = os.read(fd, 65536)
+            except OSError:
+                data = b""  # a terminal that nobody has open any more
             if data:
-                write(data)
+                output.write(stream, data)
+                for listener in tuple(self.listeners):
+                    listener(stream, data)
             else:
                 loop.remove_reader(fd)
+                if fd == self._terminal:
+                    self._input = self._terminal = None
                 os.close(fd)
                 ended.set_result(None)
 
@@ -167,7 +237,9 @@ class ContainerProcess:
         if what in {"started", ""}:
             log.warning("container.supervisor_killed", mark=self._mark, pid=self.supervisor_pid)
             await asyncio.to_thread(kill_marked, self._mark)
-        await asyncio.wait(self._outputs, timeout=_OUTPUT_AFTER_EXIT)
+        if self._outputs:
+            await asyncio.wait(self._outputs, timeout=_OUTPUT_AFTER_EXIT)
+        self.close_input()
         if self._orders is not None:
             os.close(self._orders)
             self._orders = None

@@ -1,5 +1,5 @@
 """This machine's kubelet: pods bound to its node come in from a watch, each gets a worker that runs its containers as
-processes, and their logs are read back through `PodLogs`.
+processes, their logs are read back through `PodLogs`, and kubectl reaches them through `PodProcesses`.
 """
 
 from __future__ import annotations
@@ -8,21 +8,24 @@ import asyncio
 import shlex
 import shutil
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.logs import LogOptions
+from kfcore.apiserver.streaming import Streams
 from kfcore.cache.informer import Change, Informer
 from kfcore.cache.reflector import Selection
 from kfcore.client.errors import BadRequest, NotFound
 from kfcore.client.interface import Client
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.events import EventRecorder
-from kfcore_local import container_log
+from kfcore_local import container_log, container_streams
+from kfcore_local.container import Command, ContainerProcess
 from kfcore_local.container_runner import Machine
 from kfcore_local.network import LocalService, Network
 from kfcore_local.node import keep_node
@@ -50,6 +53,7 @@ class Kubelet:
         self._root = root
         self._clock = clock or SystemClock()
         self._workers: dict[str, PodWorker] = {}
+        self._executed = 0
         root.mkdir(parents=True, exist_ok=True)
         self._machine = Machine(
             client=client,
@@ -140,6 +144,34 @@ class Kubelet:
         async with aclosing(cast("AsyncGenerator[bytes, None]", wanted.read(selection))) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    # ── PodProcesses ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def execute(self, pod: Manifest, container: str, command: Sequence[str], streams: Streams) -> int:
+        """Implements `kfcore.apiserver.streaming.PodProcesses`."""
+        process, started = self._running(pod, container)
+        self._executed += 1
+        mark = f"kfcore://{pod['metadata']['uid']}/{container}/exec/{self._executed}"
+        return await container_streams.execute(replace(started, argv=tuple(command)), process, mark, streams)
+
+    async def attach(self, pod: Manifest, container: str, streams: Streams) -> int:
+        """Implements `kfcore.apiserver.streaming.PodProcesses`."""
+        process, _ = self._running(pod, container)
+        found: Manifest = next((c for c in pod["spec"]["containers"] if c["name"] == container), {})
+        return await container_streams.attach(process, streams, once=bool(found.get("stdinOnce")))
+
+    async def connect(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Implements `kfcore.apiserver.streaming.PodProcesses`."""
+        address = (pod.get("status") or {}).get("podIP") or self._machine.host_ip
+        return await container_streams.connect([address, self._machine.host_ip], port)
+
+    def _running(self, pod: Manifest, container: str) -> tuple[ContainerProcess, Command]:
+        worker = self._workers.get(pod["metadata"].get("uid", ""))
+        runner = worker.runner(container) if worker is not None else None
+        running = runner.running if runner is not None else None
+        if running is None:
+            raise BadRequest(f'container not found ("{container}"): it does not run on this machine now')
+        return running
 
 
 def _clear(directories: Iterable[Path]) -> None:

@@ -1,6 +1,6 @@
 """The parent of one container: a tiny program, started by `container.py`, that sees to it that nothing outlives kfcore.
 
-    python -I -S supervisor.py SPEC_FD STDOUT_FD STDERR_FD
+    python -I -S supervisor.py SPEC_FD STDIN_FD STDOUT_FD STDERR_FD
 
 It starts the command of the spec, tells on its stdout what became of it, takes one-byte orders on its stdin, and kills
 every descendant when the command ends, when its stdin ends (kfcore is gone, however it went) or when a signal ends it.
@@ -42,7 +42,16 @@ def tell(message: str) -> None:
         return  # nobody listens any more
 
 
-def run_command(argv: list[str], env: dict[str, str], cwd: str, report: int, output: int, errors: int) -> None:
+def own_terminal(terminal: int) -> None:
+    """Make a terminal that of this session, so that Ctrl-C in it reaches the command."""
+    import fcntl
+
+    fcntl.ioctl(terminal, 0x540E if LINUX else 0x20007461)  # TIOCSCTTY
+
+
+def run_command(
+    argv: list[str], env: dict[str, str], cwd: str, tty: bool, report: int, streams: tuple[int, int, int]
+) -> None:
     """In the child: become the command, or report why not."""
     supervisor = os.getppid()
     os.setsid()
@@ -52,11 +61,12 @@ def run_command(argv: list[str], env: dict[str, str], cwd: str, report: int, out
             os._exit(137)
     for number in (*ENDING_SIGNALS, _signal.SIGCHLD, _signal.SIGPIPE):
         _signal.signal(number, _signal.SIG_DFL)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(output, 1)
-    os.dup2(errors, 2)
-    os.close(output)
-    os.close(errors)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    for stream in set(streams):
+        os.close(stream)
+    if tty:
+        own_terminal(0)
     try:
         os.chdir(cwd)
     except OSError as error:
@@ -149,9 +159,10 @@ def supervise(main: int, wakeup: int) -> int | None:
 
 
 def main() -> None:
-    spec_fd, output, errors = (int(argument) for argument in sys.argv[1:4])
+    spec_fd, *numbers = (int(argument) for argument in sys.argv[1:5])
+    streams = (numbers[0], numbers[1], numbers[2])
     with os.fdopen(spec_fd, "rb") as file:
-        argv, env, cwd = marshal.load(file)
+        argv, env, cwd, tty = marshal.load(file)
     wakeup, wake = os.pipe()
     os.set_blocking(wake, False)
     _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -162,10 +173,10 @@ def main() -> None:
     reading, report = os.pipe()
     pid = os.fork()
     if pid == 0:
-        run_command(argv, env, cwd, report, output, errors)
+        run_command(argv, env, cwd, tty, report, streams)
     os.close(report)
-    os.close(output)
-    os.close(errors)
+    for stream in set(streams):
+        os.close(stream)
     failure = os.read(reading, 65536).decode(errors="replace")
     if failure:
         sweep(pid, None)

@@ -18,7 +18,11 @@ from aiohttp import web
 
 from kfcore.api.codec import encode_json
 from kfcore.apiserver import protobuf
+from kfcore.apiserver.authentication import ADMIN, ANONYMOUS, User
+from kfcore.apiserver.authorization import OPEN_PATHS
 from kfcore.apiserver.request import Request, Response
+from kfcore.apiserver.tls import ServerCertificate
+from kfcore.apiserver.websocket import converse
 from kfcore.client.errors import ApiError, BadRequest, Forbidden, RequestEntityTooLarge, StatusDetails, Unauthorized
 
 if TYPE_CHECKING:
@@ -30,9 +34,7 @@ BODY_LIMIT = 3 * 1024 * 1024
 GZIP_ABOVE = 128 * 1024
 """Bytes of a response body from which compressing pays, as kube-apiserver decides."""
 
-USER = "kfcore-admin"
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 
 
 class Handler(Protocol):
@@ -40,18 +42,29 @@ class Handler(Protocol):
 
     async def handle(self, request: Request) -> Response: ...
 
+    def authenticate(self, token: str) -> User | None: ...
+
 
 class HttpServer:
     """Serves an `ApiServer` on a loopback address, or on a unix socket (`host` is its absolute path).
 
     The API starts processes for whoever may create Pods, so that every other address is refused, every call carries
-    `token`, and the Host header must name this server: a web page cannot reach it by DNS rebinding.
+    a token, and the Host header must name this server: a web page cannot reach it by DNS rebinding. `token` is the
+    administrator's; `server` knows other users by theirs.
 
-    The token comes as a bearer token, or as the first segment of the path. Go's clients, kubectl among them, send no
-    credentials to a server without TLS; the address in the kubeconfig is how they bring theirs.
+    With `tls` it speaks HTTPS. Without, a token may also come as the first segment of the path: Go's clients, kubectl
+    among them, send no credentials to a server without TLS, and the address in the kubeconfig is how they bring theirs.
     """
 
-    def __init__(self, server: Handler, *, token: str, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        server: Handler,
+        *,
+        token: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ServerCertificate | None = None,
+    ) -> None:
         """Raises ValueError for an address that others could reach, and for an empty token."""
         if not token:
             raise ValueError("the API server needs a bearer token: it starts processes for whoever may create pods")
@@ -63,11 +76,17 @@ class HttpServer:
             )
         self._server = server
         self._authorization = f"Bearer {token}".encode()
-        self._prefix = f"/{quote(token, safe='')}/"
+        self._prefix = f"/{quote(token, safe='')}/" if tls is None else ""
+        self._tls = tls
         self._host, self._port = host, port
         self._hosts: frozenset[str] = frozenset()
         self._runner: web.ServerRunner | None = None
         self._streaming: set[asyncio.Task[object]] = set()
+
+    @property
+    def authority(self) -> bytes | None:
+        """The certificate (PEM) that clients trust this server by; None without TLS."""
+        return self._tls.authority if self._tls else None
 
     @property
     def url(self) -> str:
@@ -75,7 +94,7 @@ class HttpServer:
         if self._socket_path is not None:
             return f"unix://{self._socket_path}"
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
@@ -89,7 +108,8 @@ class HttpServer:
                 self._socket_path.unlink(missing_ok=True)
                 site = web.UnixSite(runner, self._socket_path)
             else:
-                site = web.TCPSite(runner, self._host, self._port, backlog=1024)
+                context = self._tls.context if self._tls else None
+                site = web.TCPSite(runner, self._host, self._port, backlog=1024, ssl_context=context)
             await site.start()
         except BaseException:
             await runner.cleanup()
@@ -118,14 +138,16 @@ class HttpServer:
             target = target.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         path, _, query = target.partition("?")
         length = len(self._prefix)
-        by_path = hmac.compare_digest(path[:length].encode(), self._prefix.encode())
+        by_path = length > 0 and hmac.compare_digest(path[:length].encode(), self._prefix.encode())
         if by_path:
             path = path[length - 1 :]
         if "%" in path:
             path = unquote(path)
         headers = {name.lower(): value for name, value in http.headers.items()}
+        if "impersonate-group" in headers:
+            headers["impersonate-group"] = ",".join(http.headers.getall("impersonate-group"))
         try:
-            self._admit(path, headers, by_path)
+            user = self._admit(path, headers, by_path)
             body = await _read_body(http) if http.body_exists else b""
             if headers.get("content-type") == protobuf.MEDIA_TYPE:
                 body, headers["content-type"] = encode_json(protobuf.read_object(body)), "application/json"
@@ -141,30 +163,41 @@ class HttpServer:
                     dict(parse_qsl(query, keep_blank_values=True)) if query else {},
                     headers,
                     body,
-                    USER,
+                    user.name,
+                    user.groups,
+                    query,
                 )
             )
-        if isinstance(answer.body, bytes):
+        upgrade = answer.upgrade if headers.get("upgrade", "").lower() == "websocket" else None
+        if upgrade is None and isinstance(answer.body, bytes):
             return await _whole(answer, answer.body, headers)
         task = asyncio.current_task()
         assert task is not None
         self._streaming.add(task)
         try:
+            if upgrade is not None:
+                return await converse(http, upgrade)
+            assert not isinstance(answer.body, bytes)
             return await _stream(http, answer, answer.body)
         finally:
             self._streaming.discard(task)
 
-    def _admit(self, path: str, headers: dict[str, str], by_path: bool) -> None:
+    def _admit(self, path: str, headers: dict[str, str], by_path: bool) -> User:
+        """Who calls. Raises Forbidden for another server's name, Unauthorized for a token that nobody has."""
         if self._hosts and headers.get("host", "").lower() not in self._hosts:
             raise Forbidden(
                 f"the Host header {headers.get('host', '')!r} does not name this server: "
                 f"use {self.url} (localhost and loopback addresses are accepted)"
             )
-        if by_path or path in _OPEN_PATHS:
-            return
-        given = headers.get("authorization", "").encode("utf-8", "replace")
-        if not hmac.compare_digest(given, self._authorization):
-            raise Unauthorized("Unauthorized")
+        given = headers.get("authorization", "")
+        if by_path or hmac.compare_digest(given.encode("utf-8", "replace"), self._authorization):
+            return ADMIN
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() == "bearer" and (user := self._server.authenticate(token.strip())) is not None:
+            return user
+        if not given or path in OPEN_PATHS:
+            return ANONYMOUS  # who may do nothing (`authorization.py`) but ask for what is open
+        raise Unauthorized("Unauthorized")
 
 
 def _is_loopback(host: str) -> bool:

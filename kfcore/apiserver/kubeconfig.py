@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 CONTEXT = "kfcore"
 
 
-def write_kubeconfig(path: Path | str, url: str, token: str, *, namespace: str = "default") -> Path:
+def write_kubeconfig(
+    path: Path | str, url: str, token: str, *, authority: bytes | None = None, namespace: str = "default"
+) -> Path:
     """Write a kubeconfig for the server at `url`, readable by its owner only, replacing what is there at once.
 
-    The file is JSON, which is YAML too: no value needs escaping rules of its own. The token is there twice: as the
-    user's, and in the server's address for clients that send no credentials without TLS (`HttpServer`). Returns the
-    path.
+    The file is JSON, which is YAML too: no value needs escaping rules of its own. `authority` is the certificate (PEM)
+    that the server's own is signed by. For a server without TLS the token is there twice: as the user's, and in the
+    server's address for clients that send no credentials without TLS (`HttpServer`). Returns the path.
     """
     path = Path(path)
+    cluster: dict[str, Any] = {"server": f"{url}/{quote(token, safe='')}" if url.startswith("http:") else url}
+    if authority is not None:
+        cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": CONTEXT, "cluster": {"server": f"{url}/{quote(token, safe='')}"}}],
+        "clusters": [{"name": CONTEXT, "cluster": cluster}],
         "users": [{"name": CONTEXT, "user": {"token": token}}],
         "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT, "namespace": namespace}}],
         "current-context": CONTEXT,

@@ -86,7 +86,7 @@ def log_options(query: Mapping[str, str], pod_name: str) -> LogOptions:
 async def respond(request: Request, pod: Manifest, logs: PodLogs | None) -> Response:
     """The answer to a log request for a pod that exists. Raises ApiError with the real server's words."""
     name = pod["metadata"]["name"]
-    container = _container(pod, request.query.get("container", ""))
+    container = choose_container(pod, request.query.get("container", ""))
     options = log_options(request.query, name)
     if not (pod.get("spec") or {}).get("nodeName"):
         return Response(204, {}, b"")  # not scheduled: no log yet, and no error either
@@ -114,7 +114,8 @@ async def _from_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator
             await close()
 
 
-def _container(pod: Manifest, wanted: str) -> str:
+def choose_container(pod: Manifest, wanted: str) -> str:
+    """The container that is meant, `wanted` or the only one. Raises BadRequest."""
     spec, name = pod.get("spec") or {}, pod["metadata"]["name"]
     names = [container["name"] for container in spec.get("containers") or []]
     init_names = [container["name"] for container in spec.get("initContainers") or []]

@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call. `path` is percent-decoded and without the query; header names are lower-case."""
+    """One call. `path` is percent-decoded and without the query; header names are lower-case.
+
+    `query` has one value a name; `raw_query` is the text, for the few parameters that repeat (a command's words).
+    `user` is who calls, and `groups` what they belong to.
+    """
 
     method: str
     path: str
@@ -18,14 +23,38 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     user: str = ""
+    groups: tuple[str, ...] = ()
+    raw_query: str = ""
+
+
+class Socket(Protocol):
+    """An open WebSocket. `protocol` is the subprotocol agreed on, empty for none."""
+
+    @property
+    def protocol(self) -> str: ...
+
+    async def receive(self) -> bytes | None:
+        """The next message; None when the other side has gone."""
+
+    async def send(self, message: bytes) -> None:
+        """Raises ConnectionError when the other side has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A conversation over a WebSocket, with the subprotocols that it can be held in, the best first."""
+
+    protocols: tuple[str, ...]
+    converse: Callable[[Socket], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
     """One answer. A watch's or a followed log's body is an async iterator of chunks; whoever stops reading it early
-    closes it (`aclose`), which ends the watch.
+    closes it (`aclose`), which ends the watch. `upgrade` is what a client that asked for a WebSocket gets instead.
     """
 
     status: int
     headers: dict[str, str]
     body: bytes | AsyncIterator[bytes]
+    upgrade: Upgrade | None = None

@@ -1,43 +1,100 @@
-"""Kinds that are answered and never stored: access reviews, token reviews, bindings.
-
-Without an authorizer whoever got in may do everything, and that is what the reviews say.
+"""Kinds that are answered and never stored: access reviews, token reviews. What may be done is the authorizer's to
+say, and whose a token is `authentication.py`'s.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.kinds import ServedKind
+from kfcore.apiserver.authentication import ISSUER, Authentication, User
+from kfcore.apiserver.authorization import Attributes, Authorizer, user_of
 from kfcore.apiserver.request import Request, Response
+from kfcore.apiserver.routes import Route
 from kfcore.apiserver.status import JSON, bad_request, method_not_allowed
 
-_ALLOWED: Manifest = {"allowed": True, "reason": "everybody may do everything on this server"}
-_EVERYTHING = {
-    "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-    "incomplete": False,
-}
-_GROUPS = ["system:masters", "system:authenticated"]
+
+class Reviews:
+    def __init__(self, authentication: Authentication, authorizer: Callable[[], Authorizer]) -> None:
+        self._authentication = authentication
+        self._authorizer = authorizer
+
+    def answer(self, route: Route, body: Manifest, request: Request) -> Response:
+        """The review with its status. Raises MethodNotAllowed for a kind that is not a review."""
+        resource = route.kind.resource
+        spec = body.get("spec") or {}
+        if not isinstance(spec, dict):
+            raise bad_request(f"{resource.kind}.spec: expected an object")
+        match resource.kind:
+            case "SelfSubjectAccessReview":
+                status = self._access(user_of(request), spec)
+            case "SubjectAccessReview" | "LocalSubjectAccessReview":
+                status = self._access(_reviewed_user(spec, resource.kind), spec)
+            case "SelfSubjectRulesReview":
+                rules = self._authorizer().rules(user_of(request), str(spec.get("namespace") or ""))
+                status = {"resourceRules": rules.resources, "nonResourceRules": rules.paths, "incomplete": False}
+            case "SelfSubjectReview":
+                status = {"userInfo": _user_info(user_of(request))}
+            case "TokenReview":
+                status = self._token(spec)
+            case _:
+                raise method_not_allowed()
+        identity = {"kind": resource.kind, "apiVersion": resource.api_version}
+        metadata = {"creationTimestamp": None} if resource.kind.startswith("Self") else {}
+        review = {**identity, "metadata": metadata, "spec": spec, "status": status}
+        if resource.kind == "SelfSubjectReview":
+            del review["spec"]
+        return Response(201, dict(JSON), encode_json(review))
+
+    def _access(self, user: User, spec: Manifest) -> Manifest:
+        resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+        if bool(resource) == bool(other):
+            raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
+        if not isinstance(resource or other, dict):
+            raise bad_request("resourceAttributes and nonResourceAttributes are objects")
+        if other:
+            attributes = Attributes(user, _text(other, "verb"), path=_text(other, "path") or "/")
+        else:
+            assert resource is not None
+            fields = ("group", "version", "resource", "subresource", "namespace", "name")
+            attributes = Attributes(
+                user, _text(resource, "verb"), **{field: _text(resource, field) for field in fields}
+            )
+        decision = self._authorizer().decide(attributes)
+        return {"allowed": decision.allowed, **({"reason": decision.reason} if decision.reason else {})}
+
+    def _token(self, spec: Manifest) -> Manifest:
+        token = spec.get("token")
+        if not isinstance(token, str) or not token:
+            raise bad_request("token is required for TokenReview in authentication")
+        user = self._authentication.authenticate(token)
+        if user is None:
+            return {"authenticated": False, "user": {}, "error": "the token is none of this server's, or has run out"}
+        return {"authenticated": True, "user": _user_info(user), "audiences": spec.get("audiences") or [ISSUER]}
 
 
-def answer(kind: ServedKind, body: Manifest, request: Request) -> Response:
-    """The review with its status. Raises MethodNotAllowed for a kind that is not a review."""
-    spec = body.get("spec") or {}
-    if not isinstance(spec, dict):
-        raise bad_request(f"{kind.resource.kind}.spec: expected an object")
-    match kind.resource.kind:
-        case "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview":
-            if bool(spec.get("resourceAttributes")) == bool(spec.get("nonResourceAttributes")):
-                raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
-            status = _ALLOWED
-        case "SelfSubjectRulesReview":
-            status = _EVERYTHING
-        case "SelfSubjectReview":
-            status = {"userInfo": {"username": request.user, "groups": _GROUPS}}
-        case "TokenReview":
-            status = {"authenticated": False, "user": {}, "error": "tokens are checked where requests come in"}
-        case _:
-            raise method_not_allowed()
-    resource = kind.resource
-    review = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": {}, "spec": spec, "status": status}
-    return Response(201, dict(JSON), encode_json(review))
+def _reviewed_user(spec: Manifest, kind: str) -> User:
+    groups = spec.get("groups") or ()
+    if not isinstance(groups, list | tuple) or not all(isinstance(group, str) for group in groups):
+        raise bad_request(f"{kind}.spec.groups: expected strings")
+    if not spec.get("user") and not groups:
+        raise bad_request("at least one of user or group must be specified")
+    return User(_text(spec, "user"), tuple(groups))
+
+
+def _text(values: Manifest, field: str) -> str:
+    value: Any = values.get(field) or ""
+    if not isinstance(value, str):
+        raise bad_request(f"{field}: expected a string")
+    return value
+
+
+def _user_info(user: User) -> Manifest:
+    info: Manifest = {"username": user.name, "groups": list(user.groups)}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return info

@@ -6,6 +6,7 @@ What a verb does is elsewhere: `reading.py` (get, list, watch), `writing.py` (cr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver import builtin, discovery, shapes
+from kfcore.apiserver.authentication import Authentication, User
+from kfcore.apiserver.authorization import Authorizer, Everything, check, impersonate
 from kfcore.apiserver.catalogue import builtin_kinds
 from kfcore.apiserver.crd import CustomKinds, crd_strategy
 from kfcore.apiserver.kinds import Kinds, ServedKind
@@ -22,10 +25,12 @@ from kfcore.apiserver.openapi import OpenApi
 from kfcore.apiserver.reading import Reading
 from kfcore.apiserver.representation import negotiate
 from kfcore.apiserver.request import Request, Response
+from kfcore.apiserver.reviews import Reviews
 from kfcore.apiserver.routes import Route, find_route
 from kfcore.apiserver.status import bad_request, error_response, method_not_allowed, no_such_resource
 from kfcore.apiserver.storage import Change, Collection, Storage
 from kfcore.apiserver.strategy import Strategy
+from kfcore.apiserver.streaming import PodProcesses
 from kfcore.apiserver.subresources import Subresources
 from kfcore.apiserver.writing import Writing
 from kfcore.client.errors import ApiError
@@ -41,9 +46,13 @@ _TRUE = frozenset({"true", "1", "True"})
 class ApiServer:
     """The API with its objects, in memory.
 
-    `clock` gives all times, `seed` makes uids and generated names repeatable, `pod_logs` answers `kubectl logs`. With
-    `data_dir` the objects are on disk too, from which the next server of that directory has them: nothing is answered
-    or shown before it is written. Raises `kfcore.apiserver.database.DataDirectoryError` for one that cannot be used.
+    `clock` gives all times, `seed` makes uids and generated names repeatable, `pod_logs` answers `kubectl logs`,
+    `pod_processes` exec, attach and port-forward. `tokens` are users by their bearer tokens, and `authorizer` decides
+    what each may do (`kfcore.apiserver.rbac.RBAC`; None: everybody everything).
+
+    With `data_dir` the objects are on disk too, from which the next server of that directory has them: nothing is
+    answered or shown before it is written. Raises `kfcore.apiserver.database.DataDirectoryError` for one that cannot
+    be used.
     """
 
     def __init__(
@@ -52,6 +61,9 @@ class ApiServer:
         clock: Clock | None = None,
         seed: int | None = None,
         pod_logs: PodLogs | None = None,
+        pod_processes: PodProcesses | None = None,
+        tokens: Mapping[str, User] | None = None,
+        authorizer: Callable[[Objects], Authorizer] | None = None,
         data_dir: Path | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
@@ -65,8 +77,11 @@ class ApiServer:
         self.custom = CustomKinds(self.objects)
         self._openapi = OpenApi(self.kinds)
         self._reading = Reading(self.objects)
-        self._writing = Writing(self.objects, self._reading)
-        self._subresources = Subresources(self.objects, self._writing, pod_logs)
+        self._authentication = Authentication(self.objects, tokens or {})
+        self._authorizer: Authorizer = Everything()
+        reviews = Reviews(self._authentication, lambda: self._authorizer)
+        self._writing = Writing(self.objects, self._reading, reviews)
+        self._subresources = Subresources(self.objects, self._writing, self._authentication, pod_logs, pod_processes)
         if self._journal is not None:
             self._recover(self._journal)
         namespaces = self.kinds.at("", "v1", "namespaces")
@@ -74,6 +89,8 @@ class ApiServer:
         for name in NAMESPACES:
             if self.storage.collection(namespaces.storage).get("", name) is None:
                 self.objects.create(namespaces, "", {"metadata": {"name": name}})
+        if authorizer is not None:
+            self._authorizer = authorizer(self.objects)
         if self._journal is not None:
             self._journal.flush()
 
@@ -103,6 +120,10 @@ class ApiServer:
         """Serve a CRD's kind, or the changed CRD's in place of what was served. Raises Invalid for a malformed one."""
         self.custom.install(manifest)
 
+    def authenticate(self, token: str) -> User | None:
+        """Whose a bearer token is; None when nobody's."""
+        return self._authentication.authenticate(token)
+
     async def handle(self, request: Request) -> Response:
         """Answer a request. A client's mistake is an answer too: it never raises for one."""
         try:
@@ -117,6 +138,9 @@ class ApiServer:
 
     async def _handle(self, request: Request) -> Response:
         route = find_route(self.kinds, request.path)
+        if "impersonate-user" in request.headers:
+            request = impersonate(self._authorizer, request)
+        check(self._authorizer, request, route)
         if route is None:
             return await self._elsewhere(request)
         if route.subresource and route.subresource != "status":

@@ -1,4 +1,4 @@
-"""What is served beside an object and is not its status: scale, binding, eviction, log."""
+"""What is served beside an object and is not its status: scale, binding, eviction, log, exec, tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver import logs
+from kfcore.apiserver import logs, streaming, token_request
+from kfcore.apiserver.authentication import Authentication
 from kfcore.apiserver.conversion import served
 from kfcore.apiserver.deletion import parse_options
 from kfcore.apiserver.kinds import ScalePaths, ServedKind
@@ -18,6 +19,7 @@ from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route
 from kfcore.apiserver.status import JSON, bad_request, invalid, invalid_value, method_not_allowed, no_such_resource
 from kfcore.apiserver.storage import Stored
+from kfcore.apiserver.streaming import PodProcesses
 from kfcore.apiserver.writing import Writing, check_kind, dry_run, media_type, read_json
 from kfcore.client.errors import Conflict, StatusDetails, UnsupportedMediaType
 
@@ -27,10 +29,19 @@ _EVICTION = Resource("policy", "v1", "Eviction", "evictions")
 
 
 class Subresources:
-    def __init__(self, objects: Objects, writing: Writing, pod_logs: PodLogs | None) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        writing: Writing,
+        authentication: Authentication,
+        pod_logs: PodLogs | None,
+        pod_processes: PodProcesses | None,
+    ) -> None:
         self._objects = objects
         self._writing = writing
+        self._authentication = authentication
         self._pod_logs = pod_logs
+        self._pod_processes = pod_processes
 
     async def handle(self, route: Route, request: Request) -> Response:
         match route.kind.resource.plural, route.subresource, request.method:
@@ -41,6 +52,12 @@ class Subresources:
             case "pods", "log", "GET":
                 pod = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
                 return await logs.respond(request, pod, self._pod_logs)
+            case "pods", "exec" | "attach" | "portforward", "GET" | "POST":
+                pod = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
+                return streaming.respond(route.subresource, request, pod, self._pod_processes)
+            case "serviceaccounts", "token", "POST":
+                account = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
+                return token_request.respond(request, account, self._objects, self._authentication)
             case "pods", "binding", "POST":
                 return self._bind(route, request)
             case "pods", "eviction", "POST":

@@ -10,15 +10,17 @@ import msgspec
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver import apply, reviews, strategic
+from kfcore.apiserver import apply, strategic
 from kfcore.apiserver.conversion import served, served_bytes
 from kfcore.apiserver.deletion import DeleteOptions, parse_options
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.objects import Change, Objects
+from kfcore.apiserver.ownership import owner_of
 from kfcore.apiserver.patch import json_patch, merge_patch
 from kfcore.apiserver.reading import Reading, list_body
 from kfcore.apiserver.representation import negotiate
 from kfcore.apiserver.request import Request, Response
+from kfcore.apiserver.reviews import Reviews
 from kfcore.apiserver.routes import Route
 from kfcore.apiserver.status import (
     JSON,
@@ -82,9 +84,10 @@ def read_yaml(body: bytes, kind: str) -> Any:
 
 
 class Writing:
-    def __init__(self, objects: Objects, reading: Reading) -> None:
+    def __init__(self, objects: Objects, reading: Reading, reviews: Reviews) -> None:
         self._objects = objects
         self._reading = reading
+        self._reviews = reviews
 
     # ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,9 +143,10 @@ class Writing:
             raise method_not_allowed()
         manifest = self.manifest(route.kind, request)
         if route.kind.create_only:
-            return reviews.answer(route.kind, manifest, request)
+            return self._reviews.answer(route, manifest, request)
         dry = dry_run(request.query)
-        stored = self._objects.create(route.kind, route.namespace, manifest, dry_run=dry)
+        owner = owner_of(request, self._objects.now())
+        stored = self._objects.create(route.kind, route.namespace, manifest, dry_run=dry, owner=owner)
         return self.answer(route.kind, stored, request, 201)
 
     def replace(self, route: Route, request: Request) -> Response:
@@ -157,6 +161,7 @@ class Writing:
             subresource=route.subresource,
             dry_run=dry_run(request.query),
             replaces=True,
+            owner=owner_of(request, self._objects.now()),
         )
         return self.answer(route.kind, stored, request)
 
@@ -170,7 +175,13 @@ class Writing:
             change = self._strictly(route.kind, change)
         dry = dry_run(request.query)
         stored = self._objects.update(
-            route.kind, route.namespace, route.name, change, subresource=route.subresource, dry_run=dry
+            route.kind,
+            route.namespace,
+            route.name,
+            change,
+            subresource=route.subresource,
+            dry_run=dry,
+            owner=owner_of(request, self._objects.now()),
         )
         return self.answer(route.kind, stored, request)
 

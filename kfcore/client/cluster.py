@@ -6,6 +6,7 @@ kubernetes-asyncio takes the better part of a second to import, so that happens 
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 from typing import Self
 
@@ -55,11 +56,18 @@ class ClusterClient(RestClient):
 
     @classmethod
     async def at(
-        cls, url: str, *, token: str | None = None, retry: RetryPolicy = DEFAULT_POLICY, clock: Clock | None = None
+        cls,
+        url: str,
+        *,
+        token: str | None = None,
+        authority: bytes | None = None,
+        retry: RetryPolicy = DEFAULT_POLICY,
+        clock: Clock | None = None,
     ) -> Self:
         """To a server whose address and bearer token are known, without any configuration file.
 
-        `url` is `http(s)://host:port`, or `unix:///path` for a socket of this machine.
+        `url` is `http(s)://host:port`, or `unix:///path` for a socket of this machine. `authority` is the certificate
+        (PEM) to trust an https server by; None: those that this machine trusts.
         """
         import aiohttp
 
@@ -71,7 +79,8 @@ class ClusterClient(RestClient):
             connector = aiohttp.UnixConnector(url.removeprefix("unix://"), limit=CONNECTIONS)
             url = "http://localhost"
         else:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+            trusted = ssl.create_default_context(cadata=authority.decode()) if authority else True
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=trusted)
         session = aiohttp.ClientSession(connector=connector)
         http = HttpTransport(Connection(session, url.rstrip("/"), authorization))
         return cls(RetryingTransport(http, clock=clock, policy=retry))

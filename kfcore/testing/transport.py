@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from kfcore.apiserver.authentication import ADMIN
 from kfcore.apiserver.request import Request as ServerRequest
 from kfcore.apiserver.request import Response as ServerResponse
 from kfcore.apiserver.server import ApiServer
@@ -20,7 +21,8 @@ class InProcessTransport:
         self,
         server: ApiServer,
         *,
-        user: str = "kfcore-admin",
+        user: str = ADMIN.name,
+        groups: tuple[str, ...] = ADMIN.groups,
         before: Callable[[str], None] | None = None,
         record: bool = True,
     ) -> None:
@@ -28,7 +30,7 @@ class InProcessTransport:
         self._before = before
         self._record = record
         self.requests: list[tuple[str, str]] = []
-        self._user = user
+        self._user, self._groups = user, groups
 
     async def send(self, request: Request) -> Response:
         answer = await self._handle(request)
@@ -69,6 +71,7 @@ class InProcessTransport:
                 {"content-type": request.content_type},
                 request.body or b"",
                 self._user,
+                self._groups,
             )
         )
 

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from kfcore.api.codec import decode_json
+from kfcore.apiserver.authentication import User
 from kfcore.apiserver.http import BODY_LIMIT, HttpServer
 from kfcore.apiserver.kubeconfig import write_kubeconfig
 from kfcore.apiserver.request import Request, Response
@@ -62,10 +63,13 @@ def test_a_server_without_a_token_is_refused() -> None:
 
 
 async def test_a_call_without_the_token_is_unauthorized(http: HttpServer) -> None:
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer é"}):
+    for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": "Bearer é"}, {"Authorization": "Basic YTpi"}):
         async with aiohttp.ClientSession(http.url, headers=headers) as stranger, stranger.get(CONFIG_MAPS) as answer:
             assert answer.status == 401
             assert (await answer.json())["reason"] == "Unauthorized"
+    async with aiohttp.ClientSession(http.url) as stranger, stranger.get(CONFIG_MAPS) as answer:
+        assert answer.status == 403
+        assert 'User "system:anonymous" cannot list resource "configmaps"' in (await answer.json())["message"]
 
 
 async def test_the_token_may_come_in_the_path_as_kubectl_sends_no_credentials_without_tls(http: HttpServer) -> None:
@@ -73,7 +77,7 @@ async def test_the_token_may_come_in_the_path_as_kubectl_sends_no_credentials_wi
         async with stranger.get(f"{http.url}/{TOKEN}{CONFIG_MAPS}") as answer:
             assert answer.status == 200
         async with stranger.get(f"{http.url}/{TOKEN}x{CONFIG_MAPS}") as answer:
-            assert answer.status == 401
+            assert answer.status == 403
 
 
 async def test_health_and_version_need_no_token(http: HttpServer) -> None:
@@ -147,6 +151,9 @@ class Endless:
 
     async def handle(self, request: Request) -> Response:
         return Response(200, {}, self._silence())
+
+    def authenticate(self, token: str) -> User | None:
+        return None
 
     async def _silence(self) -> AsyncIterator[bytes]:
         try:

@@ -19,7 +19,8 @@ import yaml
 from kfcore.api.core import Pod
 from kfcore.client.cluster import ClusterClient
 from kfcore.client.errors import Unauthorized
-from kfcore_local.cluster import LocalCluster, default_kubeconfig
+from kfcore_local.cluster import LocalCluster
+from kfcore_local.instances import runtime_directory
 from kfcore_pytorch import PyTorchJob
 
 KFCORE = str(Path(sys.executable).with_name("kfcore"))
@@ -48,7 +49,7 @@ def up(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 async def test_it_prints_where_it_is_and_writes_a_kubeconfig_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     with up("--kubeconfig", str(path)) as (process, printed):
-        assert re.match(r"Kubernetes API on this machine: http://127\.0\.0\.1:\d+\n", printed)
+        assert re.match(r"Kubernetes API on this machine: https://127\.0\.0\.1:\d+\n", printed)
         assert str(path) in printed
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         async with await ClusterClient.connect(path) as client:
@@ -128,7 +129,7 @@ async def test_a_part_that_is_none_is_refused() -> None:
 async def test_who_has_no_token_is_not_let_in() -> None:
     async with (
         LocalCluster(without=("kubelet", "operator", "controllers")) as cluster,
-        await ClusterClient.at(cluster.url, token="guess") as client,
+        await ClusterClient.at(cluster.url, token="guess", authority=cluster.authority) as client,
     ):
         with pytest.raises(Unauthorized):
             await client.list(Pod)
@@ -144,9 +145,9 @@ def test_a_user_without_a_home_has_a_place_for_the_kubeconfig(tmp_path: Path, mo
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    path = default_kubeconfig("kubeconfig")
-    assert path == tmp_path / f"kfcore-{os.getuid()}" / "kubeconfig"
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    directory = runtime_directory()
+    assert directory == tmp_path / f"kfcore-{os.getuid()}"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
 def test_a_directory_that_others_may_write_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,4 +157,4 @@ def test_a_directory_that_others_may_write_is_not_trusted(tmp_path: Path, monkey
     planted = tmp_path / f"kfcore-{os.getuid()}"
     planted.mkdir()
     planted.chmod(0o777)
-    assert default_kubeconfig("kubeconfig").parent != planted
+    assert runtime_directory() != planted
