@@ -20,6 +20,9 @@ GangScheduler = Annotated[
 ]
 
 
+Name = Annotated[str | None, typer.Option("--name", help="The cluster's name, where several run.")]
+
+
 class Part(StrEnum):
     """What `--without` can leave out."""
 
@@ -45,12 +48,77 @@ def run(
 
 @local.command()
 def up(
+    name: Name = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Keep everything in this directory, and go on from it.")] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="Where to write the kubeconfig; removed at the end.")] = None,
+    merge_kubeconfig: Annotated[
+        bool, typer.Option("--merge-kubeconfig", help="Add a context to your own kubeconfig; taken out at the end.")
+    ] = False,
     without: Annotated[list[Part] | None, typer.Option(help="Leave a part out. Repeatable.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     gang_scheduler_name: GangScheduler = "",
 ) -> None:
     """Serve the Kubernetes API on this machine until interrupted, for kubectl and any other client."""
-    from kfcore_local.run import serve
+    kubeconfig, data_dir = _absolute(kubeconfig), _absolute(data_dir)
+    if detach:
+        from kfcore_local.background import start
 
-    raise typer.Exit(serve(kubeconfig, frozenset(without or ()), port, gang_scheduler_name))
+        options = [f"--port={port}", f"--gang-scheduler-name={gang_scheduler_name}"]
+        options += [f"--without={part}" for part in without or ()]
+        options += [f"--data-dir={data_dir}"] if data_dir else []
+        options += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
+        options += ["--merge-kubeconfig"] if merge_kubeconfig else []
+        raise typer.Exit(start(name, options))
+    from kfcore_local.run import Up, serve
+
+    left_out = frozenset(part.value for part in without or ())
+    raise typer.Exit(serve(Up(name, kubeconfig, merge_kubeconfig, data_dir, left_out, port, gang_scheduler_name)))
+
+
+@local.command()
+def status(name: Name = None) -> None:
+    """Show the clusters that run. Exits with 1 when none does."""
+    from kfcore_local import background
+
+    raise typer.Exit(background.status(name))
+
+
+@local.command()
+def logs(
+    name: Name = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the cluster ends.")] = False,
+) -> None:
+    """Show the log of a cluster in the background: its controllers' and kubelet's, not that of its pods."""
+    from kfcore_local import background
+
+    raise typer.Exit(background.logs(name, follow))
+
+
+@local.command()
+def stop(
+    name: Name = None,
+    every: Annotated[bool, typer.Option("--all", help="All clusters.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds until it is killed.")] = 60.0,
+) -> None:
+    """End a cluster, and everything that it runs."""
+    from kfcore_local import background
+
+    if name is not None and every:
+        raise typer.BadParameter("give --name or --all, not both")
+    raise typer.Exit(background.stop(name, every=every, timeout=timeout))
+
+
+@local.command()
+def reset(
+    data_dir: Annotated[Path, typer.Option(help="The directory that was given to `up --data-dir`.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove every object that a cluster kept, and the logs of its pods. The cluster must have ended."""
+    from kfcore_local import background
+
+    raise typer.Exit(background.reset(data_dir.expanduser().absolute(), agreed=yes))
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.expanduser().absolute() if path else None

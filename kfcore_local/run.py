@@ -10,11 +10,16 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kfcore_local.manifests import BadInput, Document, read_files
+
+if TYPE_CHECKING:
+    from kfcore_local.cluster import LocalCluster
 
 SUCCEEDED, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
@@ -31,13 +36,25 @@ def run_files(files: Sequence[str], gang_scheduler_name: str = "") -> int:
     )
 
 
-def serve(kubeconfig: Path | None, without: Collection[str], port: int, gang_scheduler_name: str = "") -> int:
-    """Serve the API until interrupted, which is how it is meant to end: 0. 2 when the file or the port is taken."""
+@dataclass(frozen=True, slots=True)
+class Up:
+    """What `kfcore local up` was asked for. `name` None: the first that is free."""
+
+    name: str | None = None
+    kubeconfig: Path | None = None
+    merge: bool = False
+    data_dir: Path | None = None
+    without: frozenset[str] = frozenset()
+    port: int = 0
+    gang_scheduler_name: str = ""
+
+
+def serve(asked: Up) -> int:
+    """Serve the API until interrupted, which is how it is meant to end: 0. 2 when something asked for is not to be
+    had: a name, file, port or data directory that is taken.
+    """
     _quiet_logs()
-    path = kubeconfig.expanduser().absolute() if kubeconfig else None
-    return _until_interrupted(
-        lambda: _serve(path, without, port, gang_scheduler_name), "stopping", interrupted=SUCCEEDED
-    )
+    return _until_interrupted(lambda: _serve(asked), "stopping", interrupted=SUCCEEDED)
 
 
 async def _run(documents: Sequence[Document], gang_scheduler_name: str) -> int:
@@ -78,27 +95,59 @@ async def _run(documents: Sequence[Document], gang_scheduler_name: str) -> int:
     return SUCCEEDED if all(outcome.succeeded for outcome in outcomes) else FAILED
 
 
-async def _serve(kubeconfig: Path | None, without: Collection[str], port: int, gang_scheduler_name: str) -> int:
+async def _serve(asked: Up) -> int:
+    from kfcore.apiserver.database import DataDirectoryError
     from kfcore.plugins import OperatorOptions
-    from kfcore_local.cluster import KubeconfigInTheWay, LocalCluster, default_kubeconfig
+    from kfcore_local import instances, kubeconfigs
+    from kfcore_local.cluster import KubeconfigInTheWay, LocalCluster
 
-    path = kubeconfig or default_kubeconfig(f"kubeconfig-{os.getpid()}")
-    options = OperatorOptions(gang_scheduler_name=gang_scheduler_name)
+    options = OperatorOptions(gang_scheduler_name=asked.gang_scheduler_name)
     try:
-        async with LocalCluster(without=without, kubeconfig=path, port=port, options=options) as cluster:
-            for name, error in cluster.plugins.failures:
-                _tell(f"plugin {name} could not be loaded: {error}")
-            left_out = f" (without {', '.join(sorted(without))})" if without else ""
-            print(f"Kubernetes API on this machine: {cluster.url}{left_out}")
-            print(f"kubeconfig: {cluster.kubeconfig}\n")
-            print(f"  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
-            print("  kubectl get pytorchjobs,pods\n")
-            print("Ctrl-C ends it, and everything that it runs.", flush=True)
-            await asyncio.Event().wait()
-    except (KubeconfigInTheWay, OSError) as error:
+        with ExitStack() as stack:
+            name, directory = stack.enter_context(instances.claimed(asked.name))
+            cluster = LocalCluster(
+                without=asked.without,
+                kubeconfig=asked.kubeconfig or directory / "kubeconfig",
+                port=asked.port,
+                options=options,
+                data_dir=asked.data_dir,
+            )
+            async with cluster:
+                context = ""
+                if asked.merge:
+                    context = name if name == instances.DEFAULT_NAME else f"{instances.DEFAULT_NAME}-{name}"
+                    file = kubeconfigs.users_kubeconfig()
+                    kubeconfigs.merge(file, context, cluster.kubeconfig)
+                    stack.callback(kubeconfigs.unmerge, file, context, cluster.token)
+                data_dir = str(asked.data_dir or "")
+                facts = (name, os.getpid(), cluster.url, cluster.token, str(cluster.kubeconfig), data_dir, context)
+                instances.enter(instances.Instance(*facts), directory)
+                _announce(cluster, asked, context)
+                await asyncio.Event().wait()
+    except (
+        KubeconfigInTheWay,
+        DataDirectoryError,
+        instances.InstanceError,
+        kubeconfigs.MergeRefused,
+        OSError,
+    ) as error:
         _tell(str(error))
         return BAD_INPUT
     return SUCCEEDED
+
+
+def _announce(cluster: LocalCluster, asked: Up, context: str) -> None:
+    for name, error in cluster.plugins.failures:
+        _tell(f"plugin {name} could not be loaded: {error}")
+    left_out = f" (without {', '.join(sorted(asked.without))})" if asked.without else ""
+    print(f"Kubernetes API on this machine: {cluster.url}{left_out}")
+    print(f"kubeconfig: {cluster.kubeconfig}\n")
+    if context:
+        print(f"  kubectl --context {context} get pytorchjobs,pods\n")
+    else:
+        print(f"  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
+        print("  kubectl get pytorchjobs,pods\n")
+    print("Ctrl-C ends it, and everything that it runs.", flush=True)
 
 
 def _until_interrupted(main: Callable[[], Coroutine[Any, Any, int]], ending: str, *, interrupted: int) -> int:

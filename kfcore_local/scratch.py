@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-PREFIX = "kfcore-"
-_LOCK = "lock"
+PREFIX = "kfcore-scratch-"
+_LOCK = "scratch.lock"
+"""A name of its own: a data directory that somebody keeps beside the scratch directories has a lock too."""
 
 
 @contextlib.contextmanager

@@ -1,0 +1,165 @@
+"""`kfcore local up -d`, `status`, `logs`, `stop`, `reset`, `--data-dir`, `--merge-kubeconfig`: as a user types them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kfcore.api.core import Pod
+from kfcore.api.meta import Manifest, untyped
+from kfcore.client.cluster import ClusterClient
+
+KFCORE = str(Path(sys.executable).with_name("kfcore"))
+POD = untyped(Pod.resource)
+
+
+class Home:
+    """A user's own directories, in which clusters leave what they need and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runtime = path / "runtime"
+        self.runtime.mkdir(mode=0o700)
+        self.env = {
+            **os.environ,
+            "HOME": str(path),
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            "KUBECONFIG": str(path / "kubeconfig"),
+        }
+
+    def local(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [KFCORE, "local", *arguments]
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60, cwd=self.path)
+
+    def up(self, *arguments: str) -> Path:
+        """Start one in the background; its kubeconfig."""
+        ended = self.local("up", "-d", *arguments)
+        assert ended.returncode == 0, ended.stderr
+        found = re.search(r"^kubeconfig: (.*)$", ended.stdout, re.M)
+        assert found is not None
+        return Path(found[1])
+
+    def pid(self, name: str = "kfcore") -> int:
+        facts = json.loads((self.runtime / "kfcore" / "clusters" / name / "instance.json").read_text())
+        return int(facts["pid"])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path)
+    yield home
+    home.local("stop", "--all")
+
+
+def test_two_clusters_run_in_the_background_are_shown_and_ended(home: Home) -> None:
+    assert home.local("status").returncode == 1
+    first, second = home.up("--without", "operator"), home.up("--name", "other", "--without", "operator")
+    assert first != second
+    shown = home.local("status")
+    assert shown.returncode == 0
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["NAME", "kfcore", "other"]
+    assert "no answer" not in shown.stdout
+    assert home.local("status", "--name", "third").stdout == "no cluster named third is running\n"
+    taken = home.local("up", "-d", "--name", "other")
+    assert (taken.returncode, taken.stderr.splitlines()[0].partition(":")[0]) == (
+        2,
+        "a cluster named other runs already",
+    )
+    assert "Kubernetes API on this machine" in home.local("logs", "--name", "other").stdout
+    assert home.local("stop", "--name", "other").stdout == "other has ended\n"
+    assert not second.exists()
+    assert home.local("stop").returncode == 0
+    assert home.local("stop").returncode == 2
+    assert home.local("status").returncode == 1
+
+
+def test_one_that_cannot_come_up_says_why(home: Home) -> None:
+    (home.path / "file").write_text("")
+    ended = home.local("up", "-d", "--data-dir", "file")
+    assert ended.returncode == 2
+    assert "as a data directory" in ended.stderr
+    assert home.local("up", "--name", "No Name").stderr.startswith("'No Name' is no name for a cluster")
+
+
+def test_one_that_was_killed_leaves_its_name_free(home: Home) -> None:
+    home.up("--without", "operator")
+    os.kill(home.pid(), signal.SIGKILL)
+    home.up("--without", "operator")
+    assert home.local("stop").returncode == 0
+
+
+async def test_a_killed_cluster_with_a_data_directory_goes_on_where_it_was(home: Home) -> None:
+    kubeconfig = home.up("--data-dir", "data")
+    container = {"name": "main", "image": "any", "command": ["sh", "-c", "exec sleep 1000"]}
+    spec = {"restartPolicy": "OnFailure", "containers": [container]}
+    async with await ClusterClient.connect(kubeconfig) as client:
+        await client.create(POD, {"metadata": {"name": "pod"}, "spec": spec}, "default")
+        before = await running(client, restarts=0)
+    os.kill(home.pid(), signal.SIGKILL)
+    kubeconfig = home.up("--data-dir", "data")
+    async with await ClusterClient.connect(kubeconfig) as client:
+        after = await running(client, restarts=1)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert int(after["metadata"]["resourceVersion"]) > int(before["metadata"]["resourceVersion"])
+    in_use = home.local("reset", "--data-dir", "data", "--yes")
+    assert (in_use.returncode, "is in use" in in_use.stderr) == (2, True)
+    assert "data" in home.local("status").stdout
+    assert home.local("stop").returncode == 0
+    assert home.local("reset", "--data-dir", "data").returncode == 2, "nobody was there to agree"
+    assert home.local("reset", "--data-dir", "data", "--yes").returncode == 0
+    assert not (home.path / "data").exists()
+    assert home.local("reset", "--data-dir", ".", "--yes").stderr.endswith("nothing was removed\n")
+
+
+async def running(client: ClusterClient, *, restarts: int) -> Manifest:
+    async with asyncio.timeout(20):
+        while True:
+            pod = (await client.get(POD, "pod", "default")).raw
+            for status in pod.get("status", {}).get("containerStatuses", ()):
+                if status["restartCount"] == restarts and "running" in status["state"]:
+                    return pod
+            await asyncio.sleep(0.05)
+
+
+def test_a_users_kubeconfig_gets_a_context_on_request_and_loses_it_at_the_end(home: Home) -> None:
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "production", "cluster": {"server": "https://example.com"}}],
+        "users": [{"name": "me", "user": {"token": "secret"}}],
+        "contexts": [{"name": "production", "context": {"cluster": "production", "user": "me"}}],
+        "current-context": "production",
+    }
+    path = home.path / "kubeconfig"
+    path.write_text(yaml.safe_dump(theirs))
+    home.up("--name", "mine", "--merge-kubeconfig", "--without", "operator")
+    merged = yaml.safe_load(path.read_text())
+    assert [context["name"] for context in merged["contexts"]] == ["production", "kfcore-mine"]
+    assert merged["current-context"] == "production"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert home.local("stop", "--name", "mine").returncode == 0
+    assert yaml.safe_load(path.read_text()) == theirs
+
+
+@pytest.mark.parametrize("content", ["clusters: [", "clusters: {}", "- no kubeconfig"])
+def test_a_users_kubeconfig_that_is_none_stays_as_it_is(home: Home, content: str) -> None:
+    path = home.path / "kubeconfig"
+    path.write_text(content)
+    ended = home.local("up", "-d", "--merge-kubeconfig", "--without", "operator")
+    if content == "clusters: {}":  # an empty map is an empty list to kubectl too
+        assert ended.returncode == 0
+        return
+    assert ended.returncode == 2
+    assert "nothing was added to it" in ended.stderr
+    assert path.read_text() == content
