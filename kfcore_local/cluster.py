@@ -8,9 +8,7 @@ import asyncio
 import contextlib
 import json
 import secrets
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +16,13 @@ from typing import Any, Self
 
 from kfcore.api.crd import crd
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.authentication import ADMIN
 from kfcore.apiserver.http import HttpServer
 from kfcore.apiserver.kubeconfig import CONTEXT, write_kubeconfig
-from kfcore.apiserver.logs import LogOptions, PodLogs
+from kfcore.apiserver.logs import LogOptions
 from kfcore.apiserver.server import ApiServer
+from kfcore.apiserver.streaming import Streams
+from kfcore.apiserver.tls import ServerCertificate, ephemeral_certificate
 from kfcore.client.errors import ServiceUnavailable
 from kfcore.client.rest import RestClient
 from kfcore.clock import Clock, SystemClock
@@ -32,6 +33,7 @@ from kfcore.testing.transport import InProcessTransport
 from kfcore_local.gang import add_gang_scheduler, pod_group_crd
 from kfcore_local.kubelet import Kubelet
 from kfcore_local.scheduler import Scheduler
+from kfcore_local.scratch import scratch_directory
 from kfcore_local.workloads import add_workload_controllers
 
 NODE = "local"
@@ -46,10 +48,9 @@ class LocalCluster:
     """Everything up while the block runs; nothing left when it ends: no process, no file, no socket.
 
     `without` names parts to leave out (`PARTS`). `kubeconfig` is the file that points kubectl here (None: one beside
-    the cluster's own state). `options` are the operator's; of a gang scheduler that they name, the cluster plays
-    the part. With `data_dir` the next cluster of that directory goes on where this one ends, however it ends; raises
-    `kfcore.apiserver.database.DataDirectoryError` for one that cannot be used. When a part fails, the block is
-    cancelled and its error raised.
+    the cluster's own state). `tls`: serve HTTPS, where `cryptography` is there. `options` are the operator's; of a
+    gang scheduler that they name, the cluster plays the part. When a part fails, the block is cancelled and its error
+    raised.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class LocalCluster:
         without: Collection[str] = (),
         kubeconfig: Path | None = None,
         port: int = 0,
+        tls: bool = True,
         plugins: PluginSet | None = None,
         options: OperatorOptions | None = None,
         clock: Clock | None = None,
@@ -74,11 +76,13 @@ class LocalCluster:
         self._kubeconfig = kubeconfig
         self._port = port
         self._data_dir = data_dir
+        self._tls = tls
         self._stack = AsyncExitStack()
         self.client: RestClient
         self.url: str
+        self.authority: bytes | None = None
         self.kubeconfig: Path
-        self.logs = _KubeletLogs()
+        self.logs = _KubeletAccess()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -97,21 +101,28 @@ class LocalCluster:
             raise
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        root = Path(tempfile.mkdtemp(prefix="kfcore-"))
-        stack.push_async_callback(asyncio.to_thread, shutil.rmtree, root, ignore_errors=True)
-        server = ApiServer(clock=self.clock, pod_logs=self.logs, data_dir=self._data_dir)
+        root = stack.enter_context(scratch_directory())
+        certificate = asyncio.ensure_future(asyncio.to_thread(_certificate)) if self._tls else None
+        server = ApiServer(
+            clock=self.clock,
+            pod_logs=self.logs,
+            data_dir=self._data_dir,
+            pod_processes=self.logs,
+            tokens={self.token: ADMIN},
+        )
         stack.push_async_callback(server.close)
         for _, controller in self.plugins.controllers:
             server.install_crd(crd(controller.kind))
         if self._gang is not None:
             server.install_crd(pod_group_crd(self._gang.kind.resource))
         self.client = RestClient(InProcessTransport(server, record=False))
-        http = HttpServer(server, token=self.token, port=self._port)
+        tls = await certificate if certificate is not None else None
+        http = HttpServer(server, token=self.token, port=self._port, tls=tls)
         await http.start()
         stack.push_async_callback(http.stop)
-        self.url = http.url
+        self.url, self.authority = http.url, http.authority
         self.kubeconfig = self._kubeconfig or root / "kubeconfig"
-        _write(self.kubeconfig, self.url, self.token)
+        _write(self.kubeconfig, self.url, self.token, http.authority)
         stack.callback(_remove, self.kubeconfig, self.token)
         group = await stack.enter_async_context(asyncio.TaskGroup())
 
@@ -144,12 +155,20 @@ class LocalCluster:
         return manager if manager.controllers else None
 
 
-def _write(path: Path, url: str, token: str) -> None:
+def _write(path: Path, url: str, token: str, authority: bytes | None) -> None:
     if path.exists() and not _is_ours(path):
         raise KubeconfigInTheWay(
             f"{path} is there and was not written by kfcore; it stays as it is: choose another file for --kubeconfig"
         )
-    write_kubeconfig(path, url, token)
+    write_kubeconfig(path, url, token, authority=authority)
+
+
+def _certificate() -> ServerCertificate | None:
+    """None where `cryptography` is missing: the API is served without TLS then."""
+    try:
+        return ephemeral_certificate()
+    except ImportError:
+        return None
 
 
 def _is_ours(path: Path) -> bool:
@@ -174,17 +193,33 @@ def _read(path: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-class _KubeletLogs:
-    """The kubelet's logs, for the API server that is there before it."""
+class _KubeletAccess:
+    """The kubelet's logs and processes, for the API server that is there before it."""
 
     def __init__(self) -> None:
-        self.kubelet: PodLogs | None = None
+        self.kubelet: Kubelet | None = None
 
     async def read(self, pod: Manifest, container: str, options: LogOptions) -> AsyncIterator[bytes]:
         if self.kubelet is None:
             raise ServiceUnavailable("no kubelet runs in this cluster, so there are no logs")
         async for chunk in self.kubelet.read(pod, container, options):
             yield chunk
+
+    async def execute(self, pod: Manifest, container: str, command: Sequence[str], streams: Streams) -> int:
+        return await self._there().execute(pod, container, command, streams)
+
+    async def attach(self, pod: Manifest, container: str, streams: Streams) -> int:
+        return await self._there().attach(pod, container, streams)
+
+    async def connect(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.kubelet is None:
+            raise ConnectionRefusedError("no kubelet runs in this cluster")
+        return await self.kubelet.connect(pod, port)
+
+    def _there(self) -> Kubelet:
+        if self.kubelet is None:
+            raise ServiceUnavailable("no kubelet runs in this cluster, so no container runs")
+        return self.kubelet
 
 
 async def _run(part: Callable[[], Awaitable[None]]) -> None:
