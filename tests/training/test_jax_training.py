@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,14 @@ def test_a_process_killed_in_mid_training_takes_all_back_to_the_start_and_the_jo
     command = [KFCORE, "local", "run", str(tmp_path / "again.yaml")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
+        patience = threading.Timer(300, run.terminate)
+        patience.start()
         lines = []
         for line in run.stdout:
             lines.append(line.rstrip())
             if "epoch=2 " in line and not any("Restarting" in earlier for earlier in lines):
                 os.kill(training_process(job="again", index=1), signal.SIGKILL)
+        patience.cancel()
     assert run.returncode == 0, "\n".join(lines)
     assert any("Restarting" in line for line in lines)
     assert lines.count("worker-1 │ process 1 of 2 trains, 2 devices in all") == 2
