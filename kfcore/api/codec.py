@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -30,6 +30,13 @@ class RawList(msgspec.Struct, frozen=True):
     items: list[msgspec.Raw] = []
 
 
+class TypedList(msgspec.Struct, Generic[T], frozen=True):
+    """A list response with its items."""
+
+    metadata: ListMeta = ListMeta()
+    items: list[T] = []
+
+
 class RawWatchEvent(msgspec.Struct, frozen=True):
     """A line of a watch stream whose object is not decoded yet."""
 
@@ -39,6 +46,12 @@ class RawWatchEvent(msgspec.Struct, frozen=True):
 
 decode_list = msgspec.json.Decoder(RawList).decode
 decode_watch_event = msgspec.json.Decoder(RawWatchEvent).decode
+
+
+@cache
+def list_decoder(kind: type[T]) -> Callable[[bytes], TypedList[T]]:
+    """The function that decodes a list of Structs in one pass."""
+    return cast("Callable[[bytes], TypedList[T]]", msgspec.json.Decoder(TypedList[kind]).decode)  # type: ignore[valid-type]
 
 
 @cache

@@ -122,6 +122,8 @@ class JobSpec(Model):
         alias, known = cls.replicas_alias(), cls.replica_types()
         if not isinstance(value, dict) or not known or not isinstance(value.get(alias), dict):
             return handler(value)
+        if all(key in known for key in value[alias]):
+            return handler(value)
         canonical = {name.lower(): name for name in known}
         specs = {canonical.get(str(key).lower(), key): spec for key, spec in value[alias].items() if key not in known}
         specs = {key: spec for key, spec in value[alias].items() if key in known} | specs

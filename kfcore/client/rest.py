@@ -13,13 +13,14 @@ import msgspec
 from pydantic import ValidationError
 
 from kfcore.api.codec import (
-    RawList,
+    TypedList,
     decode,
     decode_json,
     decode_list,
     decode_watch_event,
     dump,
     encode_json,
+    list_decoder,
 )
 from kfcore.api.meta import Manifest, Object, ServerObject, untyped
 from kfcore.client.errors import (
@@ -74,8 +75,8 @@ class RestClient:
         items: builtins.list[T] = []
         resource_version = ""
         while True:
-            page = _decode_list(await self._call(Request("GET", path, query)))
-            items += [_decode(kind, item) for item in page.items]
+            page = _decode_list(kind, await self._call(Request("GET", path, query)))
+            items += page.items
             resource_version = resource_version or page.metadata.resource_version
             if not page.metadata.continue_:
                 break
@@ -88,9 +89,7 @@ class RestClient:
     ) -> ObjectList[T]:
         everything = await self.list(kind, owner.namespace or None, label_selector=label_selector)
         uid = owner.metadata.uid
-        owned = (
-            obj for obj in everything if any(ref.controller and ref.uid == uid for ref in obj.metadata.owner_references)
-        )
+        owned = [obj for obj in everything if _controller_uid(obj) == uid]
         return ObjectList(owned, resource_version=everything.resource_version)
 
     async def watch(
@@ -285,11 +284,18 @@ def _event_decoder(kind: type[T]) -> Callable[[bytes], WatchEvent[T]]:
     return decode_line
 
 
-def _decode_list(body: bytes) -> RawList:
+def _decode_list(kind: type[T], body: bytes) -> TypedList[T]:
+    """A page of a list: in one pass, or item by item where a pass can't, or where it fails and must say which item."""
+    if issubclass(kind, ServerObject):
+        try:
+            return cast("TypedList[T]", list_decoder(kind)(body))
+        except msgspec.DecodeError:
+            pass
     try:
-        return decode_list(body)
+        page = decode_list(body)
     except msgspec.DecodeError as error:
         raise MalformedAnswer(f"list: {error}", body) from error
+    return TypedList(page.metadata, [_decode(kind, item) for item in page.items])
 
 
 def _manifest(kind: type[Object], body: Object | Manifest) -> Manifest:
@@ -334,6 +340,13 @@ def _delete_options(
     if dry_run:
         options["dryRun"] = ["All"]
     return encode_json(options)
+
+
+def _controller_uid(obj: Object) -> str | None:
+    for reference in obj.metadata.owner_references:
+        if reference.controller:
+            return reference.uid
+    return None
 
 
 def _sort_key(obj: Object) -> tuple[str, str]:

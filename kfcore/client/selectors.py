@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 
@@ -67,9 +68,7 @@ class LabelSelector:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises SelectorError for what is not a label selector."""
-        if not text.strip():
-            return cls()
-        return cls(tuple(_parse_requirement(term) for term in _TERMS.split(text)))
+        return cls(_parse_requirements(text))
 
     @classmethod
     def from_labels(cls, labels: Mapping[str, str]) -> Self:
@@ -92,13 +91,23 @@ class LabelSelector:
         return cls(tuple(terms))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        return all(requirement.matches(labels) for requirement in self.requirements)
+        for requirement in self.requirements:  # noqa: SIM110 — for every object of a list: a generator costs more
+            if not requirement.matches(labels):
+                return False
+        return True
 
     def __str__(self) -> str:
         return ",".join(map(str, self.requirements))
 
     def __bool__(self) -> bool:
         return bool(self.requirements)
+
+
+@lru_cache(512)
+def _parse_requirements(text: str) -> tuple[Requirement, ...]:
+    if not text.strip():
+        return ()
+    return tuple(_parse_requirement(term) for term in _TERMS.split(text))
 
 
 def _parse_requirement(term: str) -> Requirement:
