@@ -31,8 +31,8 @@ _REFERENCE = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDele
 
 
 def timestamp(time: datetime) -> str:
-    """A time as metadata holds it: whole seconds."""
-    return f"{time:%Y-%m-%dT%H:%M:%S}Z"
+    """A time (UTC) as metadata holds it: whole seconds."""
+    return f"{time.isoformat()[:19]}Z"
 
 
 def clean(manifest: Manifest, what: str) -> Manifest:

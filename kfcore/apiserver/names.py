@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -68,16 +69,17 @@ def path_segment(name: str) -> str | None:
     return None
 
 
-def qualified_name(key: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def qualified_name(key: str) -> tuple[str, ...]:
     """Why `key` is not a label or annotation key or finalizer (`[prefix/]name`); empty when it is."""
     prefix, slash, name = key.rpartition("/")
     problems = []
     if "/" in prefix:
-        return [
+        return (
             "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
             f"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-            f"'{_QUALIFIED}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        ]
+            f"'{_QUALIFIED}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+        )
     if slash:
         if not prefix:
             problems.append("prefix part must be non-empty")
@@ -93,7 +95,7 @@ def qualified_name(key: str) -> list[str]:
             "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
             f"'{_QUALIFIED}')"
         )
-    return problems
+    return tuple(problems)
 
 
 def label_value(value: str) -> list[str]:

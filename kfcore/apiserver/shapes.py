@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
@@ -30,13 +30,49 @@ _QUANTITIES = frozenset({"limits", "requests", "capacity", "allocatable", "hard"
 """Maps of quantities, which may be written as numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a value was found, for messages: its path with indices and without, and the type that holds it."""
+_EXACT: dict[str, type] = {"str": str, "datetime": str, "bytes": str, "int": int, "bool": bool, "float": float}
+_ANYTHING = ("object", "file")
 
-    path: str
-    go_path: str
+
+class _Place(NamedTuple):
+    """Where a value was found, for messages: a field or an index of what `parent` is. Spelt out only when asked for."""
+
+    parent: _Place | None
+    name: str | int
     struct: str
+
+    @property
+    def path(self) -> str:
+        """With indices, as strict decoding names it."""
+        before = self.parent.path if self.parent is not None else ""
+        if isinstance(self.name, int):
+            return f"{before}[{self.name}]"
+        return f"{before}.{self.name}" if before else self.name
+
+    @property
+    def go_path(self) -> str:
+        """Without them, as Go's decoder names it."""
+        before = self.parent.go_path if self.parent is not None else ""
+        if isinstance(self.name, int):
+            return before
+        return f"{before}.{self.name}" if before else self.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Type:
+    """A field's type, taken apart once. `exact`: what a value most often is, and then needs no second look."""
+
+    name: str
+    exact: type | None = None
+    container: str = ""
+    inner: _Type | None = None
+
+
+@cache
+def _type(name: str) -> _Type:
+    if container := _CONTAINER.match(name):
+        return _Type(name, None, container[1], _type(container[2]))
+    return _Type(name, _EXACT.get(name))
 
 
 def decoder(resource: Resource) -> Decode:
@@ -50,7 +86,7 @@ def decoder(resource: Resource) -> Decode:
         if model is None:
             return []
         unknown: list[str] = []
-        _Decoder(resource, unknown).fields(manifest, model, _Place("", "", resource.kind), root=True)
+        _Decoder(resource, unknown).fields(manifest, model, None, root=True)
         return unknown
 
     return decode
@@ -61,80 +97,64 @@ class _Decoder:
         self._resource = resource
         self._unknown = unknown
 
-    def fields(self, value: Manifest, model: str, place: _Place, *, root: bool = False) -> None:
+    def fields(self, value: Manifest, model: str, place: _Place | None, *, root: bool = False) -> None:
         types = _field_types(model)
-        struct = _VERSION.sub("", model)
         for name in list(value):
             if root and name in ("metadata", "kind", "apiVersion"):
                 continue
             type_ = types.get(name)
-            path = f"{place.path}.{name}" if place.path else name
             if type_ is None:
-                self._unknown.append(path)
+                self._unknown.append(_Place(place, name, "").path)
                 del value[name]
                 continue
             inner = value[name]
             if inner is None:
                 del value[name]  # null is the absence of a value
-                continue
-            if type_ == "str" and type(inner) is str:
-                continue
-            go_path = f"{place.go_path}.{name}" if place.go_path else name
-            value[name] = self._value(inner, type_, _Place(path, go_path, struct), quantity=name in _QUANTITIES)
+            elif type(inner) is not type_.exact:
+                here = _Place(place, name, _struct(model))
+                value[name] = self._value(inner, type_, here, quantity=name in _QUANTITIES)
 
-    def _value(self, value: Any, type_: str, place: _Place, *, quantity: bool = False) -> Any:
-        match type_:
-            case "object" | "file":
-                return value
-            case "str" | "datetime" | "bytes":
-                if quantity and isinstance(value, int | float) and not isinstance(value, bool):
-                    return str(value)
-                wrong = not isinstance(value, str)
-            case "int":
-                wrong = not isinstance(value, int) or isinstance(value, bool)
-            case "float":
-                wrong = not isinstance(value, int | float) or isinstance(value, bool)
-            case "bool":
-                wrong = not isinstance(value, bool)
-            case _:
-                return self._composite(value, type_, place, quantity=quantity)
-        if wrong:
-            raise self._mistyped(value, type_, place)
-        return value
-
-    def _composite(self, value: Any, type_: str, place: _Place, *, quantity: bool) -> Any:
-        container = _CONTAINER.match(type_)
-        if container is None:
-            if not isinstance(value, dict):
-                raise self._mistyped(value, type_, place)
-            self.fields(value, type_, place)
+    def _value(self, value: Any, type_: _Type, place: _Place, *, quantity: bool = False) -> Any:
+        if type(value) is type_.exact or type_.name in _ANYTHING:
             return value
-        if container[1] == "list":
-            if not isinstance(value, list):
-                raise self._mistyped(value, type_, place)
-            inner = container[2]
+        if type_.exact is not None:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if number and type_.name == "float":
+                return value
+            if number and quantity and type_.exact is str:
+                return str(value)
+            raise self._mistyped(value, type_, place)
+        return self._composite(value, type_, place, quantity=quantity)
+
+    def _composite(self, value: Any, type_: _Type, place: _Place, *, quantity: bool) -> Any:
+        inner = type_.inner
+        if not isinstance(value, list if type_.container == "list" else dict):
+            raise self._mistyped(value, type_, place)
+        if inner is None:
+            self.fields(value, type_.name, place)
+            return value
+        if type_.container == "list":
+            scalar = inner.name in _GO
             return [
-                self._value({} if item is None and inner not in _GO else item, inner, self._item(place, index))
+                self._value({} if item is None and not scalar else item, inner, _Place(place, index, place.struct))
                 for index, item in enumerate(value)
             ]
-        if not isinstance(value, dict):
-            raise self._mistyped(value, type_, place)
-        inner = container[2]
         return {
             key: self._value(item, inner, place, quantity=quantity) for key, item in value.items() if item is not None
         }
 
-    @staticmethod
-    def _item(place: _Place, index: int) -> _Place:
-        return _Place(f"{place.path}[{index}]", place.go_path, place.struct)
-
-    def _mistyped(self, value: Any, type_: str, place: _Place) -> Exception:
+    def _mistyped(self, value: Any, type_: _Type, place: _Place) -> Exception:
         found = {str: "string", dict: "object", list: "array", bool: "bool"}.get(type(value), "number")
         kind, version = self._resource.kind, self._resource.version
         return bad_request(
             f'{kind} in version "{version}" cannot be handled as a {kind}: json: cannot unmarshal {found} into Go '
-            f"struct field {place.struct}.{place.go_path} of type {_go_type(type_)}"
+            f"struct field {place.struct}.{place.go_path} of type {_go_type(type_.name)}"
         )
+
+
+@cache
+def _struct(model: str) -> str:
+    return _VERSION.sub("", model)
 
 
 def _go_type(type_: str) -> str:
@@ -169,8 +189,8 @@ def _model_of(resource: Resource) -> str | None:
 
 
 @cache
-def _field_types(model: str) -> dict[str, str]:
+def _field_types(model: str) -> dict[str, _Type]:
     """The types of a model's fields, by their JSON names."""
     tables = {name: dict(_ENTRY.findall(body)) for name, body in _TABLE.findall(_text(model))}
     types = tables.get("openapi_types", {})
-    return {name: types[attribute] for attribute, name in tables.get("attribute_map", {}).items()}
+    return {name: _type(types[attribute]) for attribute, name in tables.get("attribute_map", {}).items()}
