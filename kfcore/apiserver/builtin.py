@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 from functools import partial
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver import pods, services, workloads
+from kfcore.apiserver import (
+    autoscaling,
+    batch,
+    configuration,
+    networking,
+    pod_rules,
+    pods,
+    services,
+    volumes,
+    workloads,
+)
 from kfcore.apiserver.names import dns_label, path_segment
-from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value
+from kfcore.apiserver.status import FieldError, bad_request, invalid_value
 from kfcore.apiserver.strategy import Strategy
 
 PLAIN = Strategy(generation=False)
@@ -42,53 +51,6 @@ def _default_namespace(namespace: Manifest) -> None:
 def _admit_namespace(namespace: Manifest) -> None:
     namespace["spec"] = {"finalizers": ["kubernetes"]}
     namespace["status"] = {"phase": "Active"}
-
-
-# ── configuration ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _validate_immutable(manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
-    if previous is None or not previous.get("immutable"):
-        return []
-    why = "field is immutable when `immutable` is set"
-    changed = [name for name in ("data", "binaryData") if manifest.get(name) != previous.get(name)]
-    if not manifest.get("immutable"):
-        changed.insert(0, "immutable")
-    return [forbidden_field(name, why) for name in changed]
-
-
-def _default_config_map(config: Manifest) -> None:
-    for name in ("data", "binaryData"):
-        values = _object(config, name)
-        for value in values.values():
-            if not isinstance(value, str):
-                kind = "number" if isinstance(value, int | float) and not isinstance(value, bool) else "object"
-                raise bad_request(
-                    f'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal {kind} into '
-                    f"Go struct field ConfigMap.{name} of type string"
-                )
-        if not values:
-            config.pop(name, None)
-
-
-def _default_secret(secret: Manifest) -> None:
-    data = dict(_object(secret, "data"))
-    for key, text in _object(secret, "stringData").items():
-        if not isinstance(text, str):
-            raise bad_request("Secret.stringData: expected text")
-        data[key] = base64.b64encode(text.encode()).decode()
-    for value in data.values():
-        try:
-            base64.b64decode(value if isinstance(value, str) else "!", validate=True)
-        except ValueError as error:
-            raise bad_request(
-                'Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte 0'
-            ) from error
-    secret.pop("stringData", None)
-    secret.pop("data", None)
-    if data:
-        secret["data"] = data
-    secret.setdefault("type", "Opaque")
 
 
 # ── events and leases ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,14 +137,19 @@ def strategies() -> dict[str, Strategy]:
             returns_deleted=True,
             fields={"status.phase": "status.phase"},
         ),
-        "configmaps": Strategy(default=_default_config_map, validate=_validate_immutable, generation=False),
+        "configmaps": Strategy(
+            default=configuration.default_config_map, validate=configuration.validate_config_map, generation=False
+        ),
         "secrets": Strategy(
-            default=_default_secret, validate=_validate_immutable, generation=False, fields={"type": "type"}
+            default=configuration.default_secret,
+            validate=configuration.validate_secret,
+            generation=False,
+            fields={"type": "type"},
         ),
         "pods": Strategy(
             default=pods.default_pod,
             on_create=pods.admit_pod,
-            validate=pods.validate_pod,
+            validate=pod_rules.validate_pod,
             graceful=True,
             returns_deleted=True,
             fields=pods.POD_FIELDS,
@@ -221,9 +188,22 @@ def strategies() -> dict[str, Strategy]:
             validate=workloads.validate_workload,
             on_create=_initial_status(replicas=0, availableReplicas=0),
         ),
-        "daemonsets.apps": Strategy(default=workloads.default_template, validate=workloads.validate_workload),
-        "jobs.batch": Strategy(default=workloads.default_template, on_create=_initial_status()),
-        "cronjobs.batch": Strategy(on_create=_initial_status()),
+        "daemonsets.apps": Strategy(
+            default=workloads.default_daemon_set,
+            validate=workloads.validate_workload,
+            on_create=_initial_status(
+                currentNumberScheduled=0, numberMisscheduled=0, desiredNumberScheduled=0, numberReady=0
+            ),
+        ),
+        "jobs.batch": Strategy(
+            default=batch.default_job,
+            on_create=batch.admit_job,
+            validate=batch.validate_job,
+            fields={"status.successful": "status.succeeded"},
+        ),
+        "cronjobs.batch": Strategy(
+            default=batch.default_cron_job, validate=batch.validate_cron_job, on_create=_initial_status()
+        ),
         "roles.rbac.authorization.k8s.io": Strategy(default=_default_role, generation=False, names=path_segment),
         "clusterroles.rbac.authorization.k8s.io": Strategy(default=_default_role, generation=False, names=path_segment),
         "rolebindings.rbac.authorization.k8s.io": Strategy(
@@ -232,11 +212,38 @@ def strategies() -> dict[str, Strategy]:
         "clusterrolebindings.rbac.authorization.k8s.io": Strategy(
             default=_default_role_binding, generation=False, names=path_segment
         ),
-        "persistentvolumeclaims": Strategy(generation=False, on_create=_initial_status(phase="Pending")),
-        "persistentvolumes": Strategy(generation=False, on_create=_initial_status(phase="Pending")),
-        "poddisruptionbudgets.policy": Strategy(),
-        "networkpolicies.networking.k8s.io": Strategy(),
-        "ingresses.networking.k8s.io": Strategy(),
-        "endpointslices.discovery.k8s.io": Strategy(),
-        "horizontalpodautoscalers.autoscaling": PLAIN,
+        "persistentvolumeclaims": Strategy(
+            default=volumes.default_claim,
+            validate=volumes.validate_claim,
+            generation=False,
+            on_create=_initial_status(phase="Pending"),
+        ),
+        "persistentvolumes": Strategy(
+            default=volumes.default_volume,
+            validate=volumes.validate_volume,
+            generation=False,
+            on_create=_initial_status(phase="Pending"),
+        ),
+        "storageclasses.storage.k8s.io": Strategy(
+            default=volumes.default_storage_class, validate=volumes.validate_storage_class, generation=False
+        ),
+        "poddisruptionbudgets.policy": Strategy(
+            validate=networking.validate_disruption_budget,
+            on_create=_initial_status(disruptionsAllowed=0, currentHealthy=0, desiredHealthy=0, expectedPods=0),
+        ),
+        "networkpolicies.networking.k8s.io": Strategy(default=networking.default_network_policy),
+        "ingresses.networking.k8s.io": Strategy(
+            on_create=networking.admit_ingress, validate=networking.validate_ingress
+        ),
+        "endpointslices.discovery.k8s.io": Strategy(
+            default=networking.default_endpoint_slice, validate=networking.validate_endpoint_slice
+        ),
+        "endpoints": Strategy(default=networking.default_endpoints, generation=False),
+        "horizontalpodautoscalers.autoscaling": Strategy(
+            default=autoscaling.default_autoscaler,
+            on_create=autoscaling.admit_autoscaler,
+            validate=autoscaling.validate_autoscaler,
+            generation=False,
+        ),
+        "certificatesigningrequests.certificates.k8s.io": Strategy(generation=False, on_create=_initial_status()),
     }

@@ -62,7 +62,9 @@ _TABLE: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("SubjectAccessReview", "subjectaccessreviews", "", "C1"),
     ),
     "autoscaling/v2": (("HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", "AS"),),
+    "autoscaling/v1": (("HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", "AS"),),
     "batch/v1": (("CronJob", "cronjobs", "cj", "AS"), ("Job", "jobs", "", "AS")),
+    "certificates.k8s.io/v1": (("CertificateSigningRequest", "certificatesigningrequests", "csr", "CS"),),
     "networking.k8s.io/v1": (
         ("IngressClass", "ingressclasses", "", "C"),
         ("Ingress", "ingresses", "ing", "S"),
@@ -80,6 +82,12 @@ _TABLE: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("CSINode", "csinodes", "", "C"),
         ("StorageClass", "storageclasses", "sc", "C"),
         ("VolumeAttachment", "volumeattachments", "", "CS"),
+    ),
+    "admissionregistration.k8s.io/v1": (
+        ("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "", "CX"),
+        ("ValidatingAdmissionPolicy", "validatingadmissionpolicies", "", "CXS"),
+        ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", "", "CX"),
+        ("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "", "CX"),
     ),
     "apiextensions.k8s.io/v1": (("CustomResourceDefinition", "customresourcedefinitions", "crd,crds", "CXS"),),
     "scheduling.k8s.io/v1": (("PriorityClass", "priorityclasses", "pc", "C"),),
@@ -123,7 +131,7 @@ def _kind(api_version: str, kind: str, plural: str, short_names: str, options: s
         subresources=tuple(subresources),
         scale=_SCALE if "c" in options else None,
         storage="events" if plural == "events" else resource.qualified_plural,
-        storage_version="v1",
+        storage_version="v2" if group == "autoscaling" else "v1",
     )
 
 

@@ -1,17 +1,18 @@
 """One stored object, several versions: what a kind serves from what its storage holds, and back.
 
-Events are one storage under two APIs with different field names; the versions of a custom kind differ in apiVersion
-only (conversion strategy None).
+Events are one storage under two APIs with different field names, autoscalers have an older form; the versions of a
+custom kind differ in apiVersion only (conversion strategy None).
 """
 
 from __future__ import annotations
 
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
+from kfcore.apiserver import autoscaling
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.storage import Stored
 
-_EVENTS = "events.k8s.io"
+_EVENTS, _AUTOSCALING = "events.k8s.io", "autoscaling/v1"
 _EVENT_FIELDS = {
     "regarding": "involvedObject",
     "note": "message",
@@ -36,6 +37,8 @@ def to_storage(kind: ServedKind, manifest: Manifest) -> Manifest:
     """The manifest as storage keeps it, fields in the server's order."""
     if kind.resource.group == _EVENTS:
         manifest = {_EVENT_FIELDS.get(key, key): value for key, value in manifest.items()}
+    elif kind.resource.api_version == _AUTOSCALING:
+        manifest = autoscaling.from_v1(manifest)
     rest = {key: value for key, value in manifest.items() if key not in ("kind", "apiVersion", "metadata")}
     return {
         "kind": kind.resource.kind,
@@ -71,4 +74,6 @@ def _serve(kind: ServedKind, manifest: Manifest) -> Manifest:
         return manifest
     if kind.resource.group == _EVENTS:
         manifest = {_EVENT_FIELDS_BACK.get(key, key): value for key, value in manifest.items()}
+    elif api_version == _AUTOSCALING:
+        manifest = autoscaling.to_v1(manifest)
     return {**manifest, "apiVersion": api_version}

@@ -1,22 +1,12 @@
-"""Pods and pod templates: the defaults that the API fills in, and the rules that users meet."""
+"""Pods and pod templates: the shape that the API takes, and the defaults that it fills in. Rules: `pod_rules.py`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.names import dns_label
-from kfcore.apiserver.status import (
-    FieldError,
-    bad_request,
-    duplicate,
-    forbidden_field,
-    invalid_value,
-    required,
-    unsupported,
-)
+from kfcore.apiserver.status import bad_request
 
 POD_FIELDS = {
     "spec.nodeName": "spec.nodeName",
@@ -28,19 +18,11 @@ POD_FIELDS = {
     "status.podIP": "status.podIP",
     "status.nominatedNodeName": "status.nominatedNodeName",
 }
-_RESTART = ("Always", "OnFailure", "Never")
-_PULL = ("Always", "IfNotPresent", "Never")
-_PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _CONTAINER_LISTS = ("initContainers", "containers")
 _TOLERATIONS = tuple(
     {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
     for taint in ("not-ready", "unreachable")
-)
-_IMMUTABLE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 
 
@@ -51,7 +33,6 @@ def default_pod(pod: Manifest) -> None:
     spec = pod.get("spec")
     if not isinstance(spec, dict):
         return
-    check_shape(spec, "Pod")
     default_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
     _default_status(pod)
@@ -172,7 +153,10 @@ def qos_class(spec: Manifest) -> str:
     """BestEffort without requests and limits, Guaranteed with all limits and equal requests, else Burstable."""
     guaranteed, anything = True, False
     for container in _containers(spec):
-        resources = container.get("resources") or {}
+        resources = container.get("resources")
+        if not resources:
+            guaranteed = False
+            continue
         limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
         if any(name in group for group in (limits, requests) for name in ("cpu", "memory")):
             anything = True
@@ -183,52 +167,7 @@ def qos_class(spec: Manifest) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-# ── shape ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 _GO_TYPES = {str: "string", dict: "object", list: "array", bool: "bool"}
-
-
-def check_shape(spec: Manifest, kind: str) -> None:
-    """Refuse what the server could not decode, where defaults and rules look. Raises BadRequest."""
-    for name in (*_CONTAINER_LISTS, "volumes", "tolerations"):
-        items = spec.get(name)
-        if items is None:
-            spec.pop(name, None)
-        elif not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            go = {"containers": "[]v1.Container", "initContainers": "[]v1.Container", "volumes": "[]v1.Volume"}
-            raise _mistyped(kind, "PodSpec", f"spec.{name}", items, go.get(name, "[]v1.Toleration"))
-    for name in ("nodeName", "restartPolicy", "serviceAccountName", "schedulerName", "hostname", "subdomain"):
-        if not isinstance(spec.get(name, ""), str | None):
-            raise _mistyped(kind, "PodSpec", f"spec.{name}", spec[name], "string")
-    for name in ("terminationGracePeriodSeconds", "activeDeadlineSeconds"):
-        if not isinstance(spec.get(name, 0), int | None) or isinstance(spec.get(name), bool):
-            raise _mistyped(kind, "PodSpec", f"spec.{name}", spec[name], "int64")
-    if not isinstance(spec.get("securityContext", {}), dict | None):
-        raise _mistyped(kind, "PodSpec", "spec.securityContext", spec["securityContext"], "v1.PodSecurityContext")
-    for container in _containers(spec):
-        for name in ("name", "image", "workingDir", "imagePullPolicy"):
-            if not isinstance(container.get(name, ""), str | None):
-                raise _mistyped(kind, "Container", f"spec.containers.{name}", container[name], "string")
-        for name in ("command", "args"):
-            items = container.get(name) or []
-            if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-                raise _mistyped(kind, "Container", f"spec.containers.{name}", container[name], "[]string")
-        for name in ("env", "ports", "volumeMounts", "envFrom"):
-            items = container.get(name) or []
-            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-                raise _mistyped(kind, "Container", f"spec.containers.{name}", items, "[]v1.EnvVar")
-        for variable in container.get("env") or ():
-            if not isinstance(variable.get("value", ""), str | None):
-                raise _mistyped(kind, "EnvVar", "spec.containers.env.value", variable["value"], "string")
-            if not isinstance(variable.get("valueFrom", {}), dict | None):
-                raise _mistyped(kind, "EnvVar", "spec.containers.env.valueFrom", "", "v1.EnvVarSource")
-        if not isinstance(container.get("resources", {}), dict | None):
-            raise _mistyped(kind, "Container", "spec.containers.resources", "", "v1.ResourceRequirements")
-        for name in ("limits", "requests"):
-            if not isinstance((container.get("resources") or {}).get(name, {}), dict | None):
-                raise _mistyped(
-                    kind, "ResourceRequirements", f"spec.containers.resources.{name}", "", "v1.ResourceList"
-                )
 
 
 def _mistyped(kind: str, struct: str, path: str, value: Any, type_: str) -> Exception:
@@ -237,120 +176,3 @@ def _mistyped(kind: str, struct: str, path: str, value: Any, type_: str) -> Exce
         f'{kind} in version "v1" cannot be handled as a {kind}: json: cannot unmarshal {found} into Go struct field '
         f"{struct}.{path} of type {type_}"
     )
-
-
-# ── rules ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def validate_pod(pod: Manifest, previous: Manifest | None) -> list[FieldError]:
-    spec = pod.get("spec")
-    if not isinstance(spec, dict):
-        return [required("spec.containers")]
-    errors = validate_pod_spec(spec, "spec")
-    if previous is not None and not errors:
-        errors = _validate_update(spec, previous["spec"])
-    return errors
-
-
-def validate_pod_spec(spec: Manifest, place: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if not spec.get("containers"):
-        errors.append(required(f"{place}.containers"))
-    seen: set[str] = set()
-    for list_name in ("containers", "initContainers"):
-        for index, container in enumerate(spec.get(list_name) or ()):
-            errors += _validate_container(container, f"{place}.{list_name}[{index}]", seen)
-    policy = spec.get("restartPolicy")
-    if policy not in _RESTART:
-        errors.append(unsupported(f"{place}.restartPolicy", policy, _RESTART))
-    grace = spec.get("terminationGracePeriodSeconds", 30)
-    if isinstance(grace, int) and grace < 0:
-        errors.append(
-            invalid_value(f"{place}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0")
-        )
-    errors += _validate_volumes(spec, place)
-    return errors
-
-
-def _validate_container(container: Manifest, place: str, seen: set[str]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    name, image = container.get("name") or "", container.get("image") or ""
-    if not name:
-        errors.append(required(f"{place}.name"))
-    elif why := dns_label(name):
-        errors.append(invalid_value(f"{place}.name", name, why))
-    if not image:
-        errors.append(required(f"{place}.image"))
-    elif image != image.strip():
-        errors.append(invalid_value(f"{place}.image", image, "must not have leading or trailing whitespace"))
-    if name and name in seen:
-        errors.append(duplicate(f"{place}.name", name))
-    seen.add(name)
-    if container.get("imagePullPolicy", "Always") not in _PULL:
-        errors.append(unsupported(f"{place}.imagePullPolicy", container["imagePullPolicy"], _PULL))
-    for index, port in enumerate(container.get("ports") or ()):
-        number = port.get("containerPort")
-        if number is None:
-            errors.append(required(f"{place}.ports[{index}].containerPort"))
-        elif not isinstance(number, int) or not 0 < number < 65536:
-            errors.append(
-                invalid_value(f"{place}.ports[{index}].containerPort", number, "must be between 1 and 65535, inclusive")
-            )
-        if port.get("protocol", "TCP") not in _PROTOCOLS:
-            errors.append(unsupported(f"{place}.ports[{index}].protocol", port["protocol"], _PROTOCOLS))
-    for index, variable in enumerate(container.get("env") or ()):
-        if not variable.get("name"):
-            errors.append(required(f"{place}.env[{index}].name"))
-        if variable.get("value") and variable.get("valueFrom"):
-            why = "may not be specified when `value` is not empty"
-            errors.append(invalid_value(f"{place}.env[{index}].valueFrom", "", why))
-    resources = container.get("resources") or {}
-    for group in ("limits", "requests"):
-        for resource, quantity in (resources.get(group) or {}).items():
-            if not _quantity(str(quantity)):
-                errors.append(invalid_value(f"{place}.resources.{group}[{resource}]", quantity, "must be a quantity"))
-    return errors
-
-
-_quantity = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?").fullmatch
-
-
-def _validate_volumes(spec: Manifest, place: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    names: set[str] = set()
-    for index, volume in enumerate(spec.get("volumes") or ()):
-        name = volume.get("name") or ""
-        if not name:
-            errors.append(required(f"{place}.volumes[{index}].name"))
-        elif why := dns_label(str(name)):
-            errors.append(invalid_value(f"{place}.volumes[{index}].name", name, why))
-        elif name in names:
-            errors.append(duplicate(f"{place}.volumes[{index}].name", name))
-        names.add(str(name))
-    for list_name in ("containers", "initContainers"):
-        for index, container in enumerate(spec.get(list_name) or ()):
-            for mount_index, mount in enumerate(container.get("volumeMounts") or ()):
-                where = f"{place}.{list_name}[{index}].volumeMounts[{mount_index}]"
-                if not mount.get("name"):
-                    errors.append(required(f"{where}.name"))
-                elif str(mount["name"]) not in names:
-                    errors.append(FieldError("FieldValueNotFound", f"{where}.name", f'Not found: "{mount["name"]}"'))
-                if not mount.get("mountPath"):
-                    errors.append(required(f"{where}.mountPath"))
-    return errors
-
-
-def _validate_update(spec: Manifest, before: Manifest) -> list[FieldError]:
-    """Of a pod that exists, hardly anything may change."""
-    if spec == before or _fixed(spec) == _fixed(before):
-        return []
-    return [forbidden_field("spec", _IMMUTABLE)]
-
-
-def _fixed(spec: Manifest) -> Manifest:
-    free = ("activeDeadlineSeconds", "tolerations", "schedulingGates")
-    fixed = {key: value for key, value in spec.items() if key not in free}
-    for name in _CONTAINER_LISTS:
-        if name in fixed:
-            fixed[name] = [{key: value for key, value in item.items() if key != "image"} for item in fixed[name]]
-    return fixed

@@ -1,10 +1,11 @@
-"""Deployments, StatefulSets, ReplicaSets, DaemonSets and Jobs: defaults, and the rules that users meet."""
+"""Deployments, StatefulSets, ReplicaSets and DaemonSets: defaults, and the rules that users meet."""
 
 from __future__ import annotations
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import pods
-from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value, required
+from kfcore.apiserver.pod_rules import validate_pod_spec
+from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value, required, unsupported
 from kfcore.client.selectors import LabelSelector, SelectorError
 
 _STATEFUL_SET_FREE = (
@@ -20,7 +21,7 @@ _STATEFUL_SET_FIXED = (
 # ── defaults ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _part(manifest: Manifest, name: str, kind: str) -> Manifest:
+def part(manifest: Manifest, name: str, kind: str) -> Manifest:
     value = manifest.get(name)
     if value is None:
         value = manifest[name] = {}
@@ -31,14 +32,13 @@ def _part(manifest: Manifest, name: str, kind: str) -> Manifest:
 
 def default_template(workload: Manifest) -> None:
     kind = workload["kind"]
-    spec = _part(workload, "spec", kind)
+    spec = part(workload, "spec", kind)
     template = spec.get("template")
     if not isinstance(template, dict):
         return
     template.setdefault("metadata", {})
     pod_spec = template.get("spec")
     if isinstance(pod_spec, dict):
-        pods.check_shape(pod_spec, kind)
         pods.default_pod_spec(pod_spec)
 
 
@@ -50,10 +50,10 @@ def default_replicated(workload: Manifest) -> None:
 def default_deployment(deployment: Manifest) -> None:
     default_replicated(deployment)
     spec = deployment["spec"]
-    strategy = _part(spec, "strategy", "Deployment.spec")
+    strategy = part(spec, "strategy", "Deployment.spec")
     strategy.setdefault("type", "RollingUpdate")
     if strategy["type"] == "RollingUpdate":
-        rolling = _part(strategy, "rollingUpdate", "Deployment.spec.strategy")
+        rolling = part(strategy, "rollingUpdate", "Deployment.spec.strategy")
         rolling.setdefault("maxUnavailable", "25%")
         rolling.setdefault("maxSurge", "25%")
     spec.setdefault("revisionHistoryLimit", 10)
@@ -65,12 +65,30 @@ def default_stateful_set(stateful_set: Manifest) -> None:
     spec = stateful_set["spec"]
     spec.setdefault("serviceName", "")
     spec.setdefault("podManagementPolicy", "OrderedReady")
-    update = _part(spec, "updateStrategy", "StatefulSet.spec")
+    update = part(spec, "updateStrategy", "StatefulSet.spec")
     update.setdefault("type", "RollingUpdate")
     if update["type"] == "RollingUpdate":
-        _part(update, "rollingUpdate", "StatefulSet.spec.updateStrategy").setdefault("partition", 0)
+        part(update, "rollingUpdate", "StatefulSet.spec.updateStrategy").setdefault("partition", 0)
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("persistentVolumeClaimRetentionPolicy", {"whenDeleted": "Retain", "whenScaled": "Retain"})
+    for claim in spec.get("volumeClaimTemplates") or ():
+        claim.setdefault("kind", "PersistentVolumeClaim")
+        claim.setdefault("apiVersion", "v1")
+        claim.setdefault("metadata", {})
+        part(claim, "spec", "StatefulSet.spec.volumeClaimTemplates").setdefault("volumeMode", "Filesystem")
+        claim.setdefault("status", {"phase": "Pending"})
+
+
+def default_daemon_set(daemon_set: Manifest) -> None:
+    default_template(daemon_set)
+    spec = daemon_set["spec"]
+    update = part(spec, "updateStrategy", "DaemonSet.spec")
+    update.setdefault("type", "RollingUpdate")
+    if update["type"] == "RollingUpdate":
+        rolling = part(update, "rollingUpdate", "DaemonSet.spec.updateStrategy")
+        rolling.setdefault("maxUnavailable", 1)
+        rolling.setdefault("maxSurge", 0)
+    spec.setdefault("revisionHistoryLimit", 10)
 
 
 # ── rules ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,7 +111,13 @@ def validate_workload(workload: Manifest, previous: Manifest | None) -> list[Fie
         errors.append(invalid_value("spec.template.metadata.labels", labels, why))
     errors += _validate_replicas(spec)
     pod_spec = template.get("spec")
-    errors += pods.validate_pod_spec(pod_spec if isinstance(pod_spec, dict) else {}, "spec.template.spec")
+    pod_spec = pod_spec if isinstance(pod_spec, dict) else {}
+    errors += validate_pod_spec(pod_spec, "spec.template.spec")
+    if (policy := pod_spec.get("restartPolicy")) in ("Never", "OnFailure"):
+        errors.append(unsupported("spec.template.spec.restartPolicy", policy, ("Always",)))
+    if pod_spec.get("activeDeadlineSeconds") is not None:
+        why = f"activeDeadlineSeconds in {workload['kind']} is not Supported"
+        errors.append(forbidden_field("spec.template.spec.activeDeadlineSeconds", why))
     if previous is None:
         return errors
     before = previous["spec"]

@@ -1,0 +1,112 @@
+"""ConfigMaps and Secrets: defaults, and the rules that users meet."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from kfcore.api.meta import Manifest
+from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value, required
+from kfcore.apiserver.workloads import part
+
+_LIMIT = 1024 * 1024
+_KEY = "[-._a-zA-Z0-9]+"
+_TYPE_KEYS = {
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+}
+
+
+def validate_config_map(config: Manifest, previous: Manifest | None) -> list[FieldError]:
+    data, binary = config.get("data") or {}, config.get("binaryData") or {}
+    errors = [*_key_problems(data, "data"), *_key_problems(binary, "binaryData")]
+    errors += [
+        invalid_value(f"data[{key}]", key, "duplicate of key present in binaryData") for key in data if key in binary
+    ]
+    if sum(len(text) for text in (*data.values(), *binary.values())) > _LIMIT:
+        errors.append(_too_long(""))
+    return errors + _validate_immutable(config, previous)
+
+
+def validate_secret(secret: Manifest, previous: Manifest | None) -> list[FieldError]:
+    data = secret.get("data") or {}
+    errors = _key_problems(data, "data")
+    if sum(len(text) for text in data.values()) * 3 // 4 > _LIMIT:
+        errors.append(_too_long("data"))
+    kind = secret["type"]
+    errors += [required(f"data[{key}]") for key in _TYPE_KEYS.get(kind, ()) if key not in data]
+    if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
+        errors += [required("data[username]"), required("data[password]")]
+    name = "kubernetes.io/service-account.name"
+    if kind == "kubernetes.io/service-account-token" and not secret["metadata"].get("annotations", {}).get(name):
+        errors.append(required(f"metadata.annotations[{name}]"))
+    if previous is not None and previous["type"] != kind:
+        errors.append(invalid_value("type", kind, "field is immutable"))
+    return errors + _validate_immutable(secret, previous)
+
+
+def _key_problems(data: Manifest, field: str) -> list[FieldError]:
+    errors = []
+    for key in data:
+        if len(key) > 253:
+            errors.append(invalid_value(f"{field}[{key}]", key, "must be no more than 253 characters"))
+        if not re.fullmatch(_KEY, key):
+            why = (
+                "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+                f"'KEY_NAME',  or 'key-name', regex used for validation is '{_KEY}')"
+            )
+            errors.append(invalid_value(f"{field}[{key}]", key, why))
+        elif key in (".", "..") or key.startswith(".."):
+            why = f"must not be '{key}'" if key in (".", "..") else "must not start with '..'"
+            errors.append(invalid_value(f"{field}[{key}]", key, why))
+    return errors
+
+
+def _too_long(field: str) -> FieldError:
+    return FieldError("FieldValueTooLong", field or "<nil>", f"Too long: may not be more than {_LIMIT} bytes")
+
+
+def _validate_immutable(manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
+    if previous is None or not previous.get("immutable"):
+        return []
+    why = "field is immutable when `immutable` is set"
+    changed = [name for name in ("data", "binaryData") if manifest.get(name) != previous.get(name)]
+    if not manifest.get("immutable"):
+        changed.insert(0, "immutable")
+    return [forbidden_field(name, why) for name in changed]
+
+
+def default_config_map(config: Manifest) -> None:
+    for name in ("data", "binaryData"):
+        values = part(config, name, "ConfigMap")
+        for value in values.values():
+            if not isinstance(value, str):
+                kind = "number" if isinstance(value, int | float) and not isinstance(value, bool) else "object"
+                raise bad_request(
+                    f'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal {kind} into '
+                    f"Go struct field ConfigMap.{name} of type string"
+                )
+        if not values:
+            config.pop(name, None)
+
+
+def default_secret(secret: Manifest) -> None:
+    data = dict(part(secret, "data", "Secret"))
+    for key, text in part(secret, "stringData", "Secret").items():
+        if not isinstance(text, str):
+            raise bad_request("Secret.stringData: expected text")
+        data[key] = base64.b64encode(text.encode()).decode()
+    for value in data.values():
+        try:
+            base64.b64decode(value if isinstance(value, str) else "!", validate=True)
+        except ValueError as error:
+            raise bad_request(
+                'Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte 0'
+            ) from error
+    secret.pop("stringData", None)
+    secret.pop("data", None)
+    if data:
+        secret["data"] = data
+    secret.setdefault("type", "Opaque")
