@@ -50,7 +50,13 @@ class PodCondition(Struct, frozen=True):
     message: str = ""
 
 
+def _is_notable(condition: PodCondition) -> bool:
+    return condition.type == "DisruptionTarget" or (condition.status != "True" and condition.message != "")
+
+
 class PodStatus(Struct, frozen=True):
+    """Of the conditions, those that tell of a trouble: disruptions, and what is not true for a reason in words."""
+
     phase: str = ""
     reason: str = ""
     message: str = ""
@@ -59,6 +65,11 @@ class PodStatus(Struct, frozen=True):
     conditions: tuple[PodCondition, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+
+    def __post_init__(self) -> None:
+        # All conditions would be a third of a pod in memory; of a pod that is well, none says anything.
+        if self.conditions:
+            msgspec.structs.force_setattr(self, "conditions", tuple(filter(_is_notable, self.conditions)))
 
 
 class PodSpec(Struct, frozen=True):

@@ -49,6 +49,8 @@ class PodStatus(CorePodStatus, frozen=True):
 
     conditions: tuple[PodCondition, ...] = ()
 
+    def __post_init__(self) -> None: ...
+
 
 class Pod(ServerObject, frozen=True):
     """A pod with what endpoints need of it: names of ports and of the host."""

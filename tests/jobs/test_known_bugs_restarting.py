@@ -216,3 +216,13 @@ async def test_a_server_that_fails_is_told_once_and_tried_again() -> None:
     await training.reconciled()
     assert len(await training.events("FailedCreatePod")) == 1
     assert await training.pods() == ["march-walker-0"]
+
+
+async def test_a_pod_that_no_node_takes_is_told_once_on_the_job() -> None:
+    training = Training(a_march_job(walkers=1))
+    await training.reconciled()
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node fits"}
+    body = {"status": {"conditions": [unschedulable]}}
+    await training.client.patch(Pod, "march-walker-0", "default", body, subresource="status")
+    await training.reconciled()
+    assert await training.events("Unschedulable") == ["Error pod march-walker-0 condition message: no node fits"]
