@@ -5,6 +5,8 @@ Modules are imported by the command that needs them, so that `kfcore --help` and
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from kfcore.operator_command import operator
@@ -57,6 +59,24 @@ def crds() -> None:
     for name, error in found.failures:
         typer.echo(f"plugin {name} could not be loaded: {error}", err=True)
     manifests = [crd(controller.kind) for _, controller in found.controllers]
+    plain = type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
+    typer.echo(yaml.dump_all(manifests, Dumper=plain, sort_keys=False, explicit_start=True), nl=False)
+
+
+@app.command(short_help="Print the ServiceAccount and the roles that the operator needs.")
+def rbac(
+    namespace: Annotated[str, typer.Option(help="The namespace that the operator runs in.")] = "kfcore-system",
+) -> None:
+    """Print the least roles for an operator of all installed plugins as YAML: kfcore rbac | kubectl apply -f -"""
+    import yaml
+
+    from kfcore.deployment import operator_rbac
+    from kfcore.plugins import load_plugins
+
+    found = load_plugins()
+    for name, error in found.failures:
+        typer.echo(f"plugin {name} could not be loaded: {error}", err=True)
+    manifests = operator_rbac([controller for _, controller in found.controllers], namespace=namespace)
     plain = type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
     typer.echo(yaml.dump_all(manifests, Dumper=plain, sort_keys=False, explicit_start=True), nl=False)
 

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 from kfcore.api.pod_template import PodTemplate
 from kfcore.client.interface import Client
+from kfcore.controller.permissions import READ, Permission, on
 from kfcore.jobs.controller import JobController
 from kfcore.jobs.replicas import Replicas
 from kfcore.jobs.status import StatusUpdate
 from kfcore_pytorch.api import CONTAINER, NO_INIT_CONTAINER, PORT, PyTorchJob
 from kfcore_pytorch.cluster_spec import environment
-from kfcore_pytorch.elastic import reconcile_autoscaler
+from kfcore_pytorch.elastic import Autoscaler, reconcile_autoscaler
 from kfcore_pytorch.init_container import InitContainers
 
 
@@ -23,6 +24,10 @@ class PyTorchJobController(JobController[PyTorchJob]):
     port: ClassVar[int] = PORT
     default_restart_policy: ClassVar[str] = "OnFailure"
     selector_in_status: ClassVar[bool] = True
+
+    @classmethod
+    def permissions(cls) -> tuple[Permission, ...]:
+        return (*super().permissions(), on(Autoscaler, *READ, "create", "delete", "patch"))
 
     def __init__(self, client: Client, **arguments: Any) -> None:
         super().__init__(client, **arguments)

@@ -23,9 +23,18 @@ from kfcore.client.selectors import LabelSelector
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.controller import Request, Result
 from kfcore.controller.events import EventRecorder
+from kfcore.controller.permissions import READ, Permission, on
 from kfcore.jobs import lifecycle, run_policy
 from kfcore.jobs.expectations import Expectations, LastWritten
-from kfcore.jobs.gang import ANOTHER_SCHEDULER, PodGroups, gang_scheduler
+from kfcore.jobs.gang import (
+    ANOTHER_SCHEDULER,
+    PodGroups,
+    PriorityClass,
+    SchedulerPluginsPodGroup,
+    VolcanoPodGroup,
+    gang_scheduler,
+)
+from kfcore.jobs.lost_nodes import Node
 from kfcore.jobs.manifests import add_default_port, pod_manifest, service_manifest, service_ports
 from kfcore.jobs.metrics import JobMetrics
 from kfcore.jobs.naming import JOB_ROLE, index_of, job_labels, of_type, replica_labels, replica_name
@@ -81,6 +90,19 @@ class JobController(Generic[JobT]):
             name = kind.resource.kind.lower()
             cls.port_name = cls.port_name or f"{name}-port"
             cls.operator_name = cls.operator_name or f"{name}-controller"
+
+    @classmethod
+    def permissions(cls) -> tuple[Permission, ...]:
+        """What the controller needs leave for; `kfcore rbac` makes the operator's role of it."""
+        return (
+            on(cls.kind, *READ, "delete"),
+            on(cls.kind, "patch", subresource="status"),
+            on(cls.kind, "update", subresource="finalizers"),  # it owns with blockOwnerDeletion
+            *(on(kind, *READ, "create", "delete", "patch") for kind in cls.owned_kinds),
+            *(on(kind, *READ, "create", "delete", "patch") for kind in (VolcanoPodGroup, SchedulerPluginsPodGroup)),
+            on(PriorityClass, "get"),
+            on(Node, "get"),
+        )
 
     @classmethod
     def setup(cls, manager: Manager, options: OperatorOptions) -> Self:
