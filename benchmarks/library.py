@@ -63,7 +63,7 @@ async def _work_queue() -> float:
 async def _watch_stream() -> tuple[float, float]:
     """Seconds for one Pod, and bytes kept of it, from the line on the wire to the store."""
     count = 5_000
-    lines = [json.dumps({"type": "ADDED", "object": _pod(number)}).encode() for number in range(count)]
+    lines = [json.dumps({"type": "ADDED", "object": pod(number)}).encode() for number in range(count)]
     client = RestClient(_Recording(lines))
 
     async def fill() -> Store[Pod]:
@@ -126,7 +126,7 @@ def _job(workers: int) -> PyTorchJob:
     )
 
 
-def _pod(number: int) -> dict[str, object]:
+def pod(number: int) -> dict[str, object]:
     """A running replica as an API server sends it, about 2.7 KB."""
     name, time = f"bench-worker-{number}", "2024-01-31T09:30:00Z"
     env = [{"name": key, "value": f"value-{number}"} for key in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")]
@@ -172,6 +172,7 @@ def _pod(number: int) -> dict[str, object]:
                     "imagePullPolicy": "IfNotPresent",
                 }
             ],
+            "volumes": [{"name": "kube-api-access", "emptyDir": {}}],
             "restartPolicy": "OnFailure",
             "terminationGracePeriodSeconds": 30,
             "dnsPolicy": "ClusterFirst",

@@ -84,12 +84,13 @@ def test_the_failing_job_names_its_failed_replica() -> None:
 
 async def test_the_operator_of_the_documentation_works_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "writing-an-operator.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 5
     module = ModuleType("documentation")
     monkeypatch.setitem(sys.modules, "documentation", module)  # where pydantic looks its annotations up
     for block in blocks:
         exec(compile(block, "writing-an-operator.md", "exec"), vars(module))
     tests = [value for name, value in vars(module).items() if name.startswith("test_")]
+    assert len(tests) == 3
     assert all(map(inspect.iscoroutinefunction, tests))
     for test in tests:
         await test()

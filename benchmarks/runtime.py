@@ -1,0 +1,225 @@
+"""What an operator costs against an API server in another process: lists, events, requests, reconciles, and rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from benchmarks.figure import Figure
+from benchmarks.serve import TOKEN
+from kfcore.api.core import Pod
+from kfcore.apiserver.kubeconfig import write_kubeconfig
+from kfcore.cache.cache import Cache
+from kfcore.client.cluster import ClusterClient
+from kfcore.clock import SystemClock
+from kfcore.controller.controller import Request
+from kfcore.controller.manager import Manager
+from kfcore.controller.workqueue import WorkQueue
+
+PODS = 10_000
+PODS_TO_RECONCILE = 2_000
+EVENTS = 20_000
+IN_FLIGHT = 64
+IDLE_SECONDS = 15
+
+
+async def measure() -> list[Figure]:
+    figures = [Figure("work queue: keys a second, of 100,000 that wait", await _queue(), None, "/s")]
+    with _serving("recording", EVENTS) as url:
+        figures += await _requests(url)
+        figures.append(Figure("watch events a second, one informer over HTTP", await _events(url), None, "/s"))
+    with _serving("cluster", PODS) as url, tempfile.TemporaryDirectory() as directory:
+        kubeconfig = Path(directory) / "kubeconfig"
+        write_kubeconfig(kubeconfig, url, TOKEN)
+        figures += _lists(kubeconfig)
+        figures += _operator(kubeconfig)
+    with _serving("cluster", PODS_TO_RECONCILE) as url:
+        what = "reconciles a second with one write each, over HTTP"
+        figures.append(Figure(what, await _reconciles(url), None, "/s"))
+    return figures
+
+
+@contextmanager
+def _serving(what: str, count: int) -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.serve", what, str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            url = process.stdout.readline().strip()
+            assert url, f"{' '.join(command)} did not start"
+            yield url
+        finally:
+            process.kill()
+
+
+async def _queue() -> float:
+    count = 100_000
+    keys = [f"default/job-{number}" for number in range(count)]
+    best = float("inf")
+    for _ in range(3):
+        queue: WorkQueue[str] = WorkQueue(SystemClock())
+        began = time.process_time()
+        for key in keys:
+            queue.add(key)
+        for _ in keys:
+            queue.done(await queue.get())
+        best = min(best, time.process_time() - began)
+    return count / best
+
+
+async def _requests(url: str) -> list[Figure]:
+    """In turns, so that whatever else the machine does befalls both."""
+    path = "/api/v1/namespaces/default/pods/a"
+    connector = aiohttp.TCPConnector(limit=512)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        await ClusterClient.at(url, token=TOKEN) as client,
+    ):
+
+        async def plain() -> None:
+            async with session.get(url + path, headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+                await answer.read()
+
+        async def ours() -> None:
+            await client.get(Pod, "a", "default")
+
+        best = {plain: 0.0, ours: 0.0}
+        for _ in range(8):
+            for call in best:
+                best[call] = max(best[call], await _per_second(call, 2_000))
+    return [
+        Figure(f"requests a second, {IN_FLIGHT} in flight, small object", best[ours], None, "/s"),
+        Figure("… of bare aiohttp, which decodes nothing", best[plain], None, "/s"),
+        Figure("… the first as a part of the second", best[ours] / best[plain] * 100, 85, "%", at_least=True),
+    ]
+
+
+async def _per_second(call: Callable[[], Awaitable[None]], count: int) -> float:
+    turns = iter(range(count))
+
+    async def work() -> None:
+        for _ in turns:
+            await call()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+    return count / (time.perf_counter() - began)
+
+
+async def _events(url: str) -> float:
+    async with await ClusterClient.at(url, token=TOKEN) as client:
+        cache, done, seen = Cache(client), asyncio.Event(), 0
+
+        def count(change: object) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == EVENTS:
+                done.set()
+
+        cache.informer(Pod).subscribe(count)
+        task = asyncio.create_task(cache.run())
+        await cache.wait_for_sync(30)
+        began = time.perf_counter()
+        await done.wait()
+        taken = time.perf_counter() - began
+        task.cancel()
+        await asyncio.wait([task])
+    return EVENTS / taken
+
+
+def _lists(kubeconfig: Path) -> list[Figure]:
+    figures = []
+    for name in ("kfcore", "kubernetes-asyncio", "kr8s"):
+        what = f"list, decode, store {PODS:,} pods: {name}"
+        ended = subprocess.run(
+            [sys.executable, "-m", "benchmarks.lists", name, str(kubeconfig)], capture_output=True, text=True
+        )
+        if ended.returncode:
+            why = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
+            figures.append(Figure(what, None, None, why))
+            continue
+        took = json.loads(ended.stdout)
+        assert took["count"] == PODS, took
+        figures += [
+            Figure(what, took["s"], None, "s"),
+            Figure("… processor time", took["cpu"], None, "s"),
+            Figure("… memory that stays", took["mib"], None, "MiB"),
+        ]
+    return figures
+
+
+def _operator(kubeconfig: Path) -> list[Figure]:
+    """`kfcore operator` with every plugin, and nothing to do."""
+    memory, idle = (
+        f"operator with {PODS:,} cached pods: memory",
+        f"operator with {PODS:,} cached pods: idle processor time",
+    )
+    if not Path("/proc/self/stat").exists():
+        return [Figure(memory, None, None, "needs /proc"), Figure(idle, None, None, "needs /proc")]
+    command = [str(Path(sys.executable).with_name("kfcore")), "operator", "--kubeconfig", str(kubeconfig)]
+    command += ["--metrics-bind-address", "0", "--health-probe-bind-address", "0", "--log-format", "json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        try:
+            while "manager.started" not in (line := process.stderr.readline()):
+                assert line, "the operator ended"
+            time.sleep(5)
+            began = _processor_seconds(process.pid)
+            time.sleep(IDLE_SECONDS)
+            used = (_processor_seconds(process.pid) - began) / IDLE_SECONDS * 100
+            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        finally:
+            process.kill()
+    return [
+        Figure(memory, pages * resource.getpagesize() / 2**20, 120, "MiB"),
+        Figure(idle, used, 0.5, "% of a core"),
+    ]
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class _Annotates:
+    """Writes once to each pod."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self.left = PODS_TO_RECONCILE
+        self.done = asyncio.Event()
+
+    async def reconcile(self, request: Request) -> None:
+        pod = await self._manager.cache.get(Pod, request.name, request.namespace)
+        if pod.metadata.annotations.get("seen"):
+            return
+        body = {"metadata": {"annotations": {"seen": "yes"}}}
+        await self._manager.client.patch(Pod, request.name, request.namespace, body)
+        self.left -= 1
+        if self.left == 0:
+            self.done.set()
+
+
+async def _reconciles(url: str) -> float:
+    async with await ClusterClient.at(url, token=TOKEN) as client:
+        manager = Manager(client)
+        reconciler = _Annotates(manager)
+        manager.add_controller(reconciler, Pod, workers=16)
+        began = time.perf_counter()
+        task = asyncio.create_task(manager.run())
+        await reconciler.done.wait()
+        taken = time.perf_counter() - began
+        manager.stop()
+        await task
+    return PODS_TO_RECONCILE / taken
