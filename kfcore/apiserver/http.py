@@ -20,7 +20,9 @@ from kfcore.api.codec import encode_json
 from kfcore.apiserver import protobuf
 from kfcore.apiserver.authentication import ADMIN, ANONYMOUS, User
 from kfcore.apiserver.authorization import OPEN_PATHS
+from kfcore.apiserver.in_flight import InFlight
 from kfcore.apiserver.request import Request, Response
+from kfcore.apiserver.status import error_response
 from kfcore.apiserver.tls import ServerCertificate
 from kfcore.apiserver.websocket import converse
 from kfcore.client.errors import ApiError, BadRequest, Forbidden, RequestEntityTooLarge, StatusDetails, Unauthorized
@@ -82,6 +84,7 @@ class HttpServer:
         self._hosts: frozenset[str] = frozenset()
         self._runner: web.ServerRunner | None = None
         self._streaming: set[asyncio.Task[object]] = set()
+        self._in_flight = InFlight()
 
     @property
     def authority(self) -> bytes | None:
@@ -146,28 +149,14 @@ class HttpServer:
         headers = {name.lower(): value for name, value in http.headers.items()}
         if "impersonate-group" in headers:
             headers["impersonate-group"] = ",".join(http.headers.getall("impersonate-group"))
+        headers.setdefault("user-agent", "")
         try:
-            user = self._admit(path, headers, by_path)
-            body = await _read_body(http) if http.body_exists else b""
-            if headers.get("content-type") == protobuf.MEDIA_TYPE:
-                body, headers["content-type"] = encode_json(protobuf.read_object(body)), "application/json"
+            with self._in_flight.request(http.method, path, query):
+                answer = await self._answer(http, path, query, headers, self._admit(path, headers, by_path))
         except ApiError as refusal:
-            answer = Response(refusal.status.code, {"content-type": "application/json"}, encode_json(refusal.status))
+            answer = error_response(refusal)
             if isinstance(refusal, RequestEntityTooLarge):
                 answer.headers["connection"] = "close"
-        else:
-            answer = await self._server.handle(
-                Request(
-                    http.method,
-                    path,
-                    dict(parse_qsl(query, keep_blank_values=True)) if query else {},
-                    headers,
-                    body,
-                    user.name,
-                    user.groups,
-                    query,
-                )
-            )
         upgrade = answer.upgrade if headers.get("upgrade", "").lower() == "websocket" else None
         if upgrade is None and isinstance(answer.body, bytes):
             return await _whole(answer, answer.body, headers)
@@ -181,6 +170,17 @@ class HttpServer:
             return await _stream(http, answer, answer.body)
         finally:
             self._streaming.discard(task)
+
+    async def _answer(
+        self, http: web.BaseRequest, path: str, query: str, headers: dict[str, str], user: User
+    ) -> Response:
+        body = await _read_body(http) if http.body_exists else b""
+        if headers.get("content-type") == protobuf.MEDIA_TYPE:
+            body, headers["content-type"] = encode_json(protobuf.read_object(body)), "application/json"
+        parameters = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
+        return await self._server.handle(
+            Request(http.method, path, parameters, headers, body, user.name, user.groups, query)
+        )
 
     def _admit(self, path: str, headers: dict[str, str], by_path: bool) -> User:
         """Who calls. Raises Forbidden for another server's name, Unauthorized for a token that nobody has."""

@@ -22,7 +22,7 @@ ANNOTATIONS_LIMIT = 256 * 1024
 
 _STRINGS = ("name", "generateName", "namespace", "uid", "resourceVersion")
 _TEXT_MAPS = ("labels", "annotations")
-_KNOWN = (
+KNOWN = (
     "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
     "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
     "managedFields",
@@ -46,7 +46,7 @@ def clean(manifest: Manifest, what: str) -> Manifest:
     if not isinstance(metadata, dict):
         raise _mistyped(what, metadata, "ObjectMeta", "metadata", "v1.ObjectMeta")
     cleaned: Manifest = {}
-    for field in _KNOWN:
+    for field in KNOWN:
         value = metadata.get(field)
         if not value and value != 0:
             continue
@@ -197,4 +197,4 @@ def carry_over(metadata: Manifest, previous: Stored) -> list[FieldError]:
 
 def ordered(metadata: Manifest) -> Manifest:
     """The metadata with its fields in the order in which the server writes them."""
-    return {field: metadata[field] for field in _KNOWN if field in metadata}
+    return {field: metadata[field] for field in KNOWN if field in metadata}

@@ -18,7 +18,7 @@ from kfcore.apiserver.status import invalid, invalid_value
 
 _ABSENT: Any = object()
 _LIMIT = 128
-_OPTIONS = {
+OPTIONS = {
     "POST": Resource("meta.k8s.io", "v1", "CreateOptions", "createoptions"),
     "PUT": Resource("meta.k8s.io", "v1", "UpdateOptions", "updateoptions"),
     "PATCH": Resource("meta.k8s.io", "v1", "PatchOptions", "patchoptions"),
@@ -28,7 +28,7 @@ _SERVERS_OWN = frozenset(
      "deletionTimestamp", "deletionGracePeriodSeconds"}
 )  # fmt: skip
 _ALWAYS_THERE = frozenset(
-    {"spec", "template", "strategy", "updateStrategy", "containers", "resources", "status", "jobTemplate",
+    {"metadata", "spec", "template", "strategy", "updateStrategy", "containers", "resources", "status", "jobTemplate",
      "involvedObject", "source", "valueFrom", "scaleTargetRef", "backend", "service", "loadBalancer"}
 )  # fmt: skip
 """Fields of built-in kinds that their types write even when empty, so that nobody owns them as such."""
@@ -47,10 +47,10 @@ def owner_of(request: Request, time: str) -> Owner | None:
     manager = request.query.get("fieldManager", "")
     if len(manager) > _LIMIT:
         error = invalid_value("fieldManager", manager, f"may not be more than {_LIMIT} bytes")
-        raise invalid(_OPTIONS[request.method], "", [error])
+        raise invalid(OPTIONS[request.method], "", [error])
     if not manager.isprintable():
         error = invalid_value("fieldManager", manager, "should only contain printable characters")
-        raise invalid(_OPTIONS[request.method], "", [error])
+        raise invalid(OPTIONS[request.method], "", [error])
     if not manager:
         agent = request.headers.get("user-agent")
         if agent is None:

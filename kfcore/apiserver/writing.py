@@ -13,6 +13,7 @@ from kfcore.api.resource import Resource
 from kfcore.apiserver import apply, strategic
 from kfcore.apiserver.conversion import served, served_bytes
 from kfcore.apiserver.deletion import DeleteOptions, parse_options
+from kfcore.apiserver.field_validation import FieldValidation
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.objects import Change, Objects
 from kfcore.apiserver.ownership import owner_of
@@ -93,6 +94,9 @@ class Writing:
 
     def manifest(self, kind: ServedKind, request: Request) -> Manifest:
         """The object in a request's body, checked to be one of `kind`."""
+        return self._read(kind, request)[0]
+
+    def _read(self, kind: ServedKind, request: Request) -> tuple[Manifest, FieldValidation]:
         resource = kind.resource
         match media_type(request):
             case "application/json" | "":
@@ -105,54 +109,45 @@ class Writing:
                     "application/json, application/yaml"
                 )
         manifest = check_kind(resource, body, custom=kind.custom)
-        if request.query.get("fieldValidation") == "Strict":
-            self._refuse_unknown_fields(kind, manifest)
-        return manifest
+        validation = FieldValidation(request, kind, self._objects.strategy(kind))
+        validation.check_body(request.body, manifest)
+        return manifest, validation
 
-    def _strictly(self, kind: ServedKind, change: Change) -> Change:
-        def strict_change(manifest: Manifest) -> Manifest:
-            changed = change(manifest)
-            self._refuse_unknown_fields(kind, changed)
-            return changed
-
-        return strict_change
-
-    def _refuse_unknown_fields(self, kind: ServedKind, manifest: Manifest) -> None:
-        """What `fieldValidation=Strict` asks for. Raises BadRequest."""
-        unknown = self._objects.strategy(kind).decode(decode_json(encode_json(manifest)))
-        if unknown:
-            resource = kind.resource
-            listed = ", ".join(f'unknown field "{place}"' for place in unknown)
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: strict '
-                f"decoding error: {listed}"
-            )
-
-    def answer(self, kind: ServedKind, stored: Stored, request: Request, status: int = 200) -> Response:
+    def answer(
+        self,
+        kind: ServedKind,
+        stored: Stored,
+        request: Request,
+        status: int = 200,
+        validation: FieldValidation | None = None,
+    ) -> Response:
+        headers = dict(JSON)
+        if validation is not None and validation.warnings:
+            headers["warning"] = validation.header
         view = negotiate(
             request.headers.get("accept", ""), request.query.get("includeObject", ""), self._objects.clock.now
         )
         if view.plain:
-            return Response(status, dict(JSON), served_bytes(kind, stored))
-        return Response(status, dict(JSON), view.one(kind, served(kind, stored)))
+            return Response(status, headers, served_bytes(kind, stored))
+        return Response(status, headers, view.one(kind, served(kind, stored)))
 
     # ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create(self, route: Route, request: Request) -> Response:
         if route.name or (route.kind.resource.namespaced and not route.namespace):
             raise method_not_allowed()
-        manifest = self.manifest(route.kind, request)
+        manifest, validation = self._read(route.kind, request)
         if route.kind.create_only:
             return self._reviews.answer(route, manifest, request)
         dry = dry_run(request.query)
         owner = owner_of(request, self._objects.now())
         stored = self._objects.create(route.kind, route.namespace, manifest, dry_run=dry, owner=owner)
-        return self.answer(route.kind, stored, request, 201)
+        return self.answer(route.kind, stored, request, 201, validation)
 
     def replace(self, route: Route, request: Request) -> Response:
         if not route.name:
             raise method_not_allowed()
-        body = self.manifest(route.kind, request)
+        body, validation = self._read(route.kind, request)
         stored = self._objects.update(
             route.kind,
             route.namespace,
@@ -163,7 +158,7 @@ class Writing:
             replaces=True,
             owner=owner_of(request, self._objects.now()),
         )
-        return self.answer(route.kind, stored, request)
+        return self.answer(route.kind, stored, request, validation=validation)
 
     def patch(self, route: Route, request: Request) -> Response:
         if not route.name:
@@ -171,19 +166,24 @@ class Writing:
         if media_type(request) == APPLY:
             return self._apply(route, request)
         change = patch_change(route.kind, media_type(request), request.body)
-        if request.query.get("fieldValidation") == "Strict":
-            change = self._strictly(route.kind, change)
+        validation = FieldValidation(request, route.kind, self._objects.strategy(route.kind))
+
+        def checked(manifest: Manifest) -> Manifest:
+            changed = change(manifest)
+            validation.check(changed)
+            return changed
+
         dry = dry_run(request.query)
         stored = self._objects.update(
             route.kind,
             route.namespace,
             route.name,
-            change,
+            checked,
             subresource=route.subresource,
             dry_run=dry,
             owner=owner_of(request, self._objects.now()),
         )
-        return self.answer(route.kind, stored, request)
+        return self.answer(route.kind, stored, request, validation=validation)
 
     def _apply(self, route: Route, request: Request) -> Response:
         kind, query = route.kind, request.query
@@ -197,6 +197,8 @@ class Writing:
         if metadata.get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         metadata.setdefault("name", route.name)
+        validation = FieldValidation(request, kind, self._objects.strategy(kind))
+        validation.check(body)
         applier = apply.Applier(
             kind,
             manager,
@@ -209,7 +211,7 @@ class Writing:
         if not exists and not route.subresource:
             manifest = applier.create(body)
             stored = self._objects.create(kind, route.namespace, manifest, dry_run=dry)
-            return self.answer(kind, stored, request, 201)
+            return self.answer(kind, stored, request, 201, validation)
         stored = self._objects.update(
             kind,
             route.namespace,
@@ -218,7 +220,7 @@ class Writing:
             subresource=route.subresource,
             dry_run=dry,
         )
-        return self.answer(kind, stored, request)
+        return self.answer(kind, stored, request, validation=validation)
 
     def delete(self, route: Route, request: Request) -> Response:
         body = read_json(request.body, "DeleteOptions") if request.body.strip() else {}
