@@ -15,6 +15,8 @@ from kfcore.api.validation import FieldError
 CONTAINER, PORT = "pytorch", 23456
 NO_INIT_CONTAINER = "kfcore/no-init-container"
 """An annotation of a job: "true" lets its workers start without the container that waits for the master."""
+WORKER_0_IS_MASTER = "kfcore/worker-0-is-master"
+"""An annotation of a job without a master: "true" tells all workers that the first one is it."""
 Text = Annotated[str, Field(strict=True)]
 
 

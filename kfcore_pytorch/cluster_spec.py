@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kfcore_pytorch.api import PyTorchJob
+from kfcore_pytorch.api import WORKER_0_IS_MASTER, PyTorchJob
 
 
 def total_replicas(job: PyTorchJob) -> int:
@@ -20,9 +20,9 @@ def processes_per_node(job: PyTorchJob) -> int:
 def environment(job: PyTorchJob, ports: dict[str, int], replica_type: str, index: int) -> Iterator[tuple[str, str]]:
     """One replica's variables, in order. `ports` maps replica type to its port."""
     yield "PYTHONUNBUFFERED", "1"
-    if "Master" in job.spec.replica_specs:
-        port, address = str(ports["Master"]), f"{job.name}-master-0"
-        rank = str(index if replica_type == "Master" else index + 1)
+    if master := _master(job):
+        port, address = str(ports[master]), f"{job.name}-{master.lower()}-0"
+        rank = str(index if replica_type == master or master == "Worker" else index + 1)
         yield "MASTER_PORT", port
         yield "PET_MASTER_PORT", port
         yield "MASTER_ADDR", address
@@ -36,6 +36,14 @@ def environment(job: PyTorchJob, ports: dict[str, int], replica_type: str, index
         yield "PET_NNODES", str(total_replicas(job))
     else:
         yield from _elastic(job, ports["Worker"])
+
+
+def _master(job: PyTorchJob) -> str | None:
+    """The type whose replica 0 the others meet at; None where nobody tells them of it."""
+    if "Master" in job.spec.replica_specs:
+        return "Master"
+    asked = job.metadata.annotations.get(WORKER_0_IS_MASTER) == "true"
+    return "Worker" if asked and job.spec.elastic_policy is None else None
 
 
 def _elastic(job: PyTorchJob, worker_port: int) -> Iterator[tuple[str, str]]:

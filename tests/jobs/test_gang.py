@@ -76,7 +76,7 @@ async def test_a_group_that_waits_is_looked_at_again_though_no_event_tells_of_it
     assert training.writes == []
 
 
-async def test_a_group_is_patched_only_where_the_job_asks_for_something_else() -> None:
+async def test_a_group_is_patched_only_where_the_job_asks_for_something_else() -> None:  # B18
     training = in_a_gang(a_march_job(schedulingPolicy={"minAvailable": 1}))
     await training.reconciled()
     change = {"spec": {"queue": "night", "unknownToUs": 1}}
@@ -164,7 +164,7 @@ async def test_a_group_of_somebody_else_is_told_and_left_alone() -> None:
     assert len(await training.events("FailedCreatePodGroup")) == 1
 
 
-async def test_an_elastic_job_may_begin_with_its_fewest_workers() -> None:
+async def test_an_elastic_job_may_begin_with_its_fewest_workers() -> None:  # B19
     template = {"spec": {"containers": [{"name": "pytorch", "image": "busybox"}]}}
     job = {
         "apiVersion": "kubeflow.org/v1",

@@ -93,7 +93,7 @@ async def test_the_chief_and_worker_0_carry_the_role_of_the_master() -> None:
     assert await masters(a_tf_job(Chief=0, Worker=2)) == ["tf-worker-0"]
 
 
-async def test_the_evaluator_ends_first_where_the_job_asks_for_it() -> None:
+async def test_the_evaluator_ends_first_where_the_job_asks_for_it() -> None:  # B28
     training = await running(a_tf_job({"kfcore/wait-for-evaluator": "true"}, Chief=1, Worker=1, Evaluator=1))
     await training.set("tf-chief-0", phase="Succeeded", exit_code=0)
     await training.reconcile()
