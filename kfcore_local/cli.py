@@ -20,6 +20,13 @@ GangScheduler = Annotated[
 ]
 
 
+Images = Annotated[
+    list[str] | None,
+    typer.Option("--image", metavar="NAME=COMMAND", help="What images of this name run; or NAME=VENV. Repeatable."),
+]
+GatewayPort = Annotated[
+    int, typer.Option("--gateway-port", min=0, max=65535, help="Port of services in a browser; 0 takes a free one.")
+]
 Name = Annotated[str | None, typer.Option("--name", help="The cluster's name, where several run.")]
 
 
@@ -36,14 +43,16 @@ class Part(StrEnum):
 def run(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="YAML manifests; - is standard input.")],
     gang_scheduler_name: GangScheduler = "",
+    image: Images = None,
+    gateway_port: GatewayPort = 0,
 ) -> None:
-    """Run the jobs in FILEs to their end, here: real processes, real logs.
+    """Run the jobs in FILEs to their end, and serve Notebooks until interrupted: real processes, real logs.
 
     Exits with 0 when every job succeeded, 1 when one failed, 2 when a file is wrong, 130 when interrupted.
     """
     from kfcore_local.run import run_files
 
-    raise typer.Exit(run_files(files, gang_scheduler_name))
+    raise typer.Exit(run_files(files, gang_scheduler_name, image or (), gateway_port))
 
 
 @local.command()
@@ -58,6 +67,8 @@ def up(
     without: Annotated[list[Part] | None, typer.Option(help="Leave a part out. Repeatable.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     gang_scheduler_name: GangScheduler = "",
+    image: Images = None,
+    gateway_port: GatewayPort = 0,
 ) -> None:
     """Serve the Kubernetes API on this machine until interrupted, for kubectl and any other client."""
     kubeconfig, data_dir = _absolute(kubeconfig), _absolute(data_dir)
@@ -68,12 +79,28 @@ def up(
         options += [f"--without={part}" for part in without or ()]
         options += [f"--data-dir={data_dir}"] if data_dir else []
         options += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
+        options += [f"--image={entry}" for entry in image or ()]
+        options += [f"--gateway-port={gateway_port}"]
         options += ["--merge-kubeconfig"] if merge_kubeconfig else []
         raise typer.Exit(start(name, options))
     from kfcore_local.run import Up, serve
 
     left_out = frozenset(part.value for part in without or ())
-    raise typer.Exit(serve(Up(name, kubeconfig, merge_kubeconfig, data_dir, left_out, port, gang_scheduler_name)))
+    raise typer.Exit(
+        serve(
+            Up(
+                name,
+                kubeconfig,
+                merge_kubeconfig,
+                data_dir,
+                left_out,
+                port,
+                gang_scheduler_name,
+                tuple(image or ()),
+                gateway_port,
+            )
+        )
+    )
 
 
 @local.command()

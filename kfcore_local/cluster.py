@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,8 +30,12 @@ from kfcore.clock import Clock, SystemClock
 from kfcore.controller.manager import Manager
 from kfcore.jobs.gang import gang_scheduler
 from kfcore.plugins import OperatorOptions, PluginSet, load_plugins
+from kfcore.testing.client import schemaless_crd
 from kfcore.testing.transport import InProcessTransport
 from kfcore_local.gang import add_gang_scheduler, pod_group_crd
+from kfcore_local.gateway import Gateway
+from kfcore_local.gateway_routes import VirtualService
+from kfcore_local.images import ImageMap
 from kfcore_local.kubelet import Kubelet
 from kfcore_local.scheduler import Scheduler
 from kfcore_local.scratch import scratch_directory
@@ -64,6 +69,8 @@ class LocalCluster:
         options: OperatorOptions | None = None,
         clock: Clock | None = None,
         data_dir: Path | None = None,
+        images: ImageMap | None = None,
+        gateway_port: int = 0,
     ) -> None:
         if unknown := set(without) - set(PARTS):
             raise ValueError(f"cannot leave out {', '.join(sorted(unknown))}: expected some of {', '.join(PARTS)}")
@@ -76,9 +83,12 @@ class LocalCluster:
         self._kubeconfig = kubeconfig
         self._port = port
         self._data_dir = data_dir
+        self._images = images or ImageMap.parse(())
+        self._gateway_port = gateway_port
         self._tls = tls
         self._stack = AsyncExitStack()
         self.client: RestClient
+        self.gateway: Gateway | None = None
         self.url: str
         self.authority: bytes | None = None
         self.kubeconfig: Path
@@ -137,9 +147,24 @@ class LocalCluster:
             run(Scheduler(self.client, node_name=NODE, also=also).run)
         if "kubelet" not in self._without:
             kept = self._data_dir or root
-            kubelet = Kubelet(self.client, node_name=NODE, root=kept / "kubelet", clock=self.clock)
+            server_token = secrets.token_urlsafe(32)
+            kubelet = Kubelet(
+                self.client,
+                node_name=NODE,
+                root=kept / "kubelet",
+                clock=self.clock,
+                images=self._images,
+                variables={"JUPYTER_TOKEN": server_token},
+            )
             self.logs.kubelet = kubelet
             run(kubelet.run)
+            server.install_crd(schemaless_crd(VirtualService.resource))
+            gateway = Gateway(self.client, clock=self.clock, server_token=server_token, port=self._gateway_port)
+            await gateway.start()
+            stack.push_async_callback(gateway.stop)
+            run(gateway.run)
+            self.gateway = gateway
+            self.options = replace(self.options, service_door=gateway.door)
         if manager := self._manager():
             run(manager.run)
 

@@ -5,7 +5,7 @@ pod's containers, its status and its end are `pod_worker.py`; the process itself
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +14,12 @@ from kfcore.api.meta import Manifest
 from kfcore.client.interface import Client
 from kfcore.clock import Clock
 from kfcore.controller.events import EventRecorder
-from kfcore_local import environment
+from kfcore_local import environment, volumes
 from kfcore_local.backoff import RestartBackoff
 from kfcore_local.container import Command, ContainerProcess, Exit, StartFailed
 from kfcore_local.container_log import ContainerLog, Selection
 from kfcore_local.environment import ConfigError, PodFacts
+from kfcore_local.images import Image, ImageMap
 from kfcore_local.network import Network
 from kfcore_local.pod_status import ContainerRecord, timestamp
 from kfcore_local.pods import LocalPod
@@ -40,6 +41,9 @@ class Machine:
     host_ip: str
     bin_directory: Path
     working_directory: Path
+    images: ImageMap
+    variables: Mapping[str, str]
+    claims: Path
 
 
 class ContainerRunner:
@@ -221,18 +225,34 @@ class ContainerRunner:
                 self._wait("CreateContainerConfigError", str(error))
                 await self._sleep(CONFIG_RETRY)
                 continue
-            if not container.command:
+            image = machine.images.find(container.image)
+            if not container.command and (image is None or not image.command):
                 self._wait("CreateContainerError", environment.missing_command(container))
                 await self._stopping.wait()
                 break
             values = machine.network.rewrite_variables(self._pod, variables)
-            argv = [
+            defaults = {"KFCORE_POD_IP": self._facts.pod_ip, "NB_PREFIX": "/"}
+            start = [environment.expand(part, {**defaults, **values}) for part in image.command] if image else []
+            given = [
                 machine.network.rewrite_argument(self._pod, part)
                 for part in environment.command_line(container, values)
             ]
-            env = {**environment.base_environment(machine.bin_directory), **self._pod_environment(), **values}
-            return Command(argv, env, container.working_dir or str(machine.working_directory))
+            argv = given if container.command else [*start, *given]
+            base = environment.base_environment(machine.bin_directory, image.bin_directory if image else None)
+            env = {**base, **machine.variables, **self._pod_environment(), **values}
+            return Command(argv, env, self._working_directory(image))
         return None
+
+    def _working_directory(self, image: Image | None) -> str:
+        """The container's; a volume in its place; and where an image would have one that this machine has not, ours."""
+        asked, ours = self.record.container.working_dir, str(self._machine.working_directory)
+        claimed = volumes.home(self._pod, self.record.container, image, self._machine.claims)
+        if claimed is not None:
+            claimed.mkdir(parents=True, exist_ok=True)
+            return str(claimed)
+        if asked and image is not None and asked == image.home and not Path(asked).is_dir():
+            return ours
+        return asked or ours
 
     def _pod_environment(self) -> dict[str, str]:
         return {

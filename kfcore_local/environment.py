@@ -54,10 +54,12 @@ class Variables:
     literal: frozenset[str]
 
 
-def base_environment(bin_directory: Path) -> dict[str, str]:
-    """What an image's environment would be: this process's own, with kfcore's tools and interpreter first on PATH."""
+def base_environment(bin_directory: Path, image_programs: Path | None = None) -> dict[str, str]:
+    """What an image's environment would be: this process's own, with kfcore's tools and interpreter first on PATH; or
+    with those of the image, where a virtual environment stands for it.
+    """
     env = {name: value for name, value in os.environ.items() if not _NOT_INHERITED.match(name)}
-    search = [str(bin_directory), str(Path(sys.executable).parent), env.get("PATH") or os.defpath]
+    search = [str(bin_directory), str(image_programs or Path(sys.executable).parent), env.get("PATH") or os.defpath]
     return {**env, "PATH": os.pathsep.join(search)}
 
 
@@ -178,5 +180,6 @@ def missing_command(container: Container) -> str:
     """What to tell of a container that leaves its command to the image."""
     return (
         f"container {container.name!r} gives no command: kfcore local runs commands on this machine and does not pull "
-        f"the image {container.image!r}; write what the image would run into the container's `command`"
+        f"the image {container.image!r}; write what the image would run into the container's `command`, or say it with "
+        "--image NAME=COMMAND"
     )

@@ -128,8 +128,8 @@ class Follower:
         return outcomes
 
     async def _watch_jobs(self, resource: Resource) -> None:
-        async with aclosing(_states(self._client, resource)) as states:
-            async for raw in states:
+        async with aclosing(states(self._client, resource)) as found:
+            async for raw in found:
                 metadata = raw["metadata"]
                 job = self._jobs.get(JobKey(resource, metadata.get("namespace", ""), metadata["name"]))
                 if job is not None and not job.outcome.done():
@@ -150,8 +150,8 @@ class Follower:
             self._console.condition(job.key.name, type_, message)
 
     async def _watch_pods(self) -> None:
-        async with aclosing(_states(self._client, Pod.resource)) as states:
-            async for raw in states:
+        async with aclosing(states(self._client, Pod.resource)) as found:
+            async for raw in found:
                 pod = msgspec.convert(raw, Pod)
                 for job in self._jobs.values():
                     if not job.outcome.done() and _is_of(pod, job.key):
@@ -268,7 +268,7 @@ def _replica_name(job: JobKey, pod: Pod) -> str:
     return pod.name.removeprefix(f"{job.name}-")
 
 
-async def _states(client: Client, resource: Resource) -> AsyncGenerator[Manifest, None]:
+async def states(client: Client, resource: Resource) -> AsyncGenerator[Manifest, None]:
     """Every object of a kind as it is and as it becomes, deletions left out, forever."""
     kind: type[Unstructured] = untyped(resource)
     while True:

@@ -144,7 +144,7 @@ class Gateway:
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        from aiohttp import ClientError, web
+        from aiohttp import ClientConnectorError, ClientError, web
 
         try:
             host = self._check_host(request.headers.get("Host", ""))
@@ -160,8 +160,10 @@ class Gateway:
             return web.Response(status=refused.status, text=f"{refused}\n")
         except NoRoute as missing:
             return self._nothing_here(request, str(missing))
-        except NoPod as missing:
-            return web.Response(status=503, text=f"{missing}\n", headers={"Retry-After": "1"})
+        except (NoPod, ClientConnectorError) as missing:  # a browser tries again by itself
+            return web.Response(
+                status=503, text=f"not ready yet: {missing}\n", headers={"Retry-After": "1", "Refresh": "1"}
+            )
         except (ClientError, OSError) as error:
             return web.Response(status=502, text=f"the pod's server: {type(error).__name__}: {error}\n")
 

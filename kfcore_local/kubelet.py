@@ -8,7 +8,7 @@ import asyncio
 import shlex
 import shutil
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -27,6 +27,7 @@ from kfcore.controller.events import EventRecorder
 from kfcore_local import container_log, container_streams
 from kfcore_local.container import Command, ContainerProcess
 from kfcore_local.container_runner import Machine
+from kfcore_local.images import ImageMap
 from kfcore_local.network import LocalService, Network
 from kfcore_local.node import keep_node
 from kfcore_local.pod_worker import PodWorker
@@ -37,7 +38,8 @@ HOST_IP = "127.0.0.1"
 
 class Kubelet:
     """Runs the pods of `node_name`. Keeps its files under `root`; containers that name no working directory run in
-    `working_directory` (the one kfcore was started in).
+    `working_directory` (the one kfcore was started in). `images` has commands for images, and every
+    container's environment starts with `variables`.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Kubelet:
         root: Path,
         clock: Clock | None = None,
         working_directory: Path | None = None,
+        images: ImageMap | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._client = client
         self._root = root
@@ -64,6 +68,9 @@ class Kubelet:
             host_ip=HOST_IP,
             bin_directory=_install_tools(root / "bin"),
             working_directory=working_directory or Path.cwd(),
+            images=images or ImageMap(),
+            variables=variables or {},
+            claims=root / "claims",
         )
 
     async def run(self) -> None:

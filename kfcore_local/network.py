@@ -46,6 +46,7 @@ _TOKEN = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?"
     r"(?=$|[\s,;\"'\])}/|<>&])"
 )
+_ALL_ADDRESSES = re.compile(r"(?<![0-9.])0\.0\.0\.0(?![0-9.])")
 _PORT_VARIABLE = re.compile(r"(?P<prefix>.*?)_?PORT$")
 _HOST_SUFFIXES = ("_ADDR", "_ADDRESS", "_HOST", "_HOSTNAME", "")
 
@@ -147,6 +148,11 @@ class Network:
         return rewritten
 
     def rewrite_argument(self, pod: LocalPod, argument: str) -> str:
+        """A part of the command line with the peers' addresses and ports in it. A pod's "all addresses" is its own: so
+        two servers that listen at one port of 0.0.0.0 do not meet.
+        """
+        if self._own_addresses and pod.metadata.uid in self._pods:
+            argument = _ALL_ADDRESSES.sub(self._pods[pod.metadata.uid][1], argument)
         return _TOKEN.sub(self._replace(pod, predict=False), argument)
 
     def _rewrite_port(self, pod: LocalPod, name: str, variables: Variables, rewritten: dict[str, str]) -> bool:

@@ -98,7 +98,7 @@ class PodWorker:
         if pod.status.container_statuses and not await self._recover():
             await self._write_status()
             return
-        if problem := volumes.problem(pod):
+        if problem := volumes.problem(pod, machine.images):
             machine.recorder.warning(pod, "FailedMount", problem)
             self._fate = PodFate(failed=True, reason="FailedMount", message=problem)
             await self._write_status()

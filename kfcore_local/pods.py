@@ -68,12 +68,17 @@ class HostPath(Struct, frozen=True):
     path: str = ""
 
 
+class ClaimSource(Struct, frozen=True):
+    claim_name: str = ""
+
+
 class Volume(Struct, frozen=True):
     """A pod's volume; the sources that plain processes can have, and the others by their names only."""
 
     name: str
     host_path: HostPath | None = None
     empty_dir: dict[str, Any] | None = None
+    persistent_volume_claim: ClaimSource | None = None
 
 
 class Container(Struct, frozen=True):

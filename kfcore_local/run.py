@@ -19,20 +19,28 @@ from typing import TYPE_CHECKING, Any
 from kfcore_local.manifests import BadInput, Document, read_files
 
 if TYPE_CHECKING:
+    from kfcore.api.meta import CustomResource, Manifest
     from kfcore_local.cluster import LocalCluster
+    from kfcore_local.images import ImageMap
+    from kfcore_local.validation import KnownKinds
 
 SUCCEEDED, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
-def run_files(files: Sequence[str], gang_scheduler_name: str = "") -> int:
-    """Run the jobs of `files` to their end: 0 when all succeeded, 1 when one failed, 2 bad input, 130 interrupted."""
+def run_files(
+    files: Sequence[str], gang_scheduler_name: str = "", images: Sequence[str] = (), gateway_port: int = 0
+) -> int:
+    """Run the jobs of `files` to their end: 0 when all succeeded, 1 when one failed, 2 bad input, 130 interrupted. What
+    never ends, such as a Notebook, is served until interrupted; where there is nothing else, that is its success.
+    """
     try:
         documents = read_files(files)
+        image_map = _image_map(images)
     except BadInput as error:
         return _refuse(error)
     _quiet_logs()
     return _until_interrupted(
-        lambda: _run(documents, gang_scheduler_name), "stopping the jobs", interrupted=INTERRUPTED
+        lambda: _run(documents, gang_scheduler_name, image_map, gateway_port), "stopping", interrupted=INTERRUPTED
     )
 
 
@@ -47,6 +55,8 @@ class Up:
     without: frozenset[str] = frozenset()
     port: int = 0
     gang_scheduler_name: str = ""
+    images: tuple[str, ...] = ()
+    gateway_port: int = 0
 
 
 def serve(asked: Up) -> int:
@@ -57,13 +67,15 @@ def serve(asked: Up) -> int:
     return _until_interrupted(lambda: _serve(asked), "stopping", interrupted=SUCCEEDED)
 
 
-async def _run(documents: Sequence[Document], gang_scheduler_name: str) -> int:
+async def _run(documents: Sequence[Document], gang_scheduler_name: str, images: ImageMap, gateway_port: int) -> int:
+    from kfcore.api.jobs import Job
     from kfcore.apiserver.catalogue import builtin_kinds
     from kfcore.plugins import OperatorOptions, load_plugins
     from kfcore_local.apply import apply
     from kfcore_local.cluster import LocalCluster
     from kfcore_local.console import DIM, Console
     from kfcore_local.follow import Follower, JobKey
+    from kfcore_local.serving import ServerWatch
     from kfcore_local.summary import summarize
     from kfcore_local.validation import KnownKinds, validate
 
@@ -78,21 +90,47 @@ async def _run(documents: Sequence[Document], gang_scheduler_name: str) -> int:
     )
     try:
         validate(documents, known)
-        async with LocalCluster(plugins=plugins, options=options) as cluster:
+        serves_only = not any(_ends(document, known, Job) for document in documents)
+        async with LocalCluster(plugins=plugins, options=options, images=images, gateway_port=gateway_port) as cluster:
             await apply(cluster.client, documents)
             console = Console(sys.stdout)
             console.say(f"kubectl --kubeconfig {shlex.quote(str(cluster.kubeconfig))} get pods", DIM)
-            jobs = {
-                JobKey(resource, document.namespace, document.name): document.manifest
-                for document in documents
-                if (resource := known.resource(document))
-            }
-            follower = Follower(cluster.client, cluster.logs, console, cluster.clock)
-            outcomes = await follower.follow(jobs)
-            summarize(console, outcomes)
+            jobs: dict[JobKey, Manifest] = {}
+            servers: dict[JobKey, Manifest] = {}
+            for document in documents:
+                if resource := known.resource(document):
+                    kept = jobs if _ends(document, known, Job) else servers
+                    kept[JobKey(resource, document.namespace, document.name)] = document.manifest
+            assert cluster.gateway is not None
+            watch = ServerWatch(cluster.client, cluster.gateway, console)
+            async with asyncio.TaskGroup() as group:
+                for resource in {key.resource for key in servers}:
+                    group.create_task(watch.run(resource, servers))
+                follower = Follower(cluster.client, cluster.logs, console, cluster.clock)
+                outcomes = await follower.follow(jobs) if jobs else []
+                summarize(console, outcomes)
+    except asyncio.CancelledError:
+        if serves_only:
+            return SUCCEEDED
+        raise
     except BadInput as error:
         return _refuse(error)
     return SUCCEEDED if all(outcome.succeeded for outcome in outcomes) else FAILED
+
+
+def _ends(document: Document, known: KnownKinds, job: type[CustomResource]) -> bool:
+    """Whether the document is a job: something with an end of its own."""
+    kind = known.jobs.get((document.api_version, document.kind))
+    return kind is not None and issubclass(kind, job)
+
+
+def _image_map(options: Sequence[str]) -> ImageMap:
+    from kfcore_local.images import ImageMap
+
+    try:
+        return ImageMap.parse(options)
+    except ValueError as error:
+        raise BadInput([str(error)]) from error
 
 
 async def _serve(asked: Up) -> int:
@@ -103,6 +141,7 @@ async def _serve(asked: Up) -> int:
 
     options = OperatorOptions(gang_scheduler_name=asked.gang_scheduler_name)
     try:
+        images = _image_map(asked.images)
         with ExitStack() as stack:
             name, directory = stack.enter_context(instances.claimed(asked.name))
             cluster = LocalCluster(
@@ -111,6 +150,8 @@ async def _serve(asked: Up) -> int:
                 port=asked.port,
                 options=options,
                 data_dir=asked.data_dir,
+                images=images,
+                gateway_port=asked.gateway_port,
             )
             async with cluster:
                 context = ""
@@ -124,6 +165,8 @@ async def _serve(asked: Up) -> int:
                 instances.enter(instances.Instance(*facts), directory)
                 _announce(cluster, asked, context)
                 await asyncio.Event().wait()
+    except BadInput as error:
+        return _refuse(error)
     except (
         KubeconfigInTheWay,
         DataDirectoryError,
@@ -141,7 +184,10 @@ def _announce(cluster: LocalCluster, asked: Up, context: str) -> None:
         _tell(f"plugin {name} could not be loaded: {error}")
     left_out = f" (without {', '.join(sorted(asked.without))})" if asked.without else ""
     print(f"Kubernetes API on this machine: {cluster.url}{left_out}")
-    print(f"kubeconfig: {cluster.kubeconfig}\n")
+    print(f"kubeconfig: {cluster.kubeconfig}")
+    if cluster.gateway is not None:
+        print(f"services in a browser: {cluster.gateway.link('/')}")
+    print()
     if context:
         print(f"  kubectl --context {context} get pytorchjobs,pods\n")
     else:

@@ -5,18 +5,36 @@ for it alone, so only what is already at its place passes; for anything else the
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+from kfcore_local.images import Image, ImageMap
 from kfcore_local.pods import Container, LocalPod, Volume, VolumeMount
 
 SHARED_MEMORY = "/dev/shm"
 
 
-def problem(pod: LocalPod) -> str:
+def home(pod: LocalPod, container: Container, image: Image | None, claims: Path) -> Path | None:
+    """The directory of the claim that is mounted where the container works: it can work there without a mount."""
+    places = {container.working_dir, image.home if image else ""} - {""}
+    names = {mount.name for mount in container.volume_mounts if os.path.normpath(mount.mount_path) in places}
+    for volume in pod.spec.volumes:
+        if volume.name in names and volume.persistent_volume_claim is not None:
+            return claims / pod.namespace / volume.persistent_volume_claim.claim_name
+    return None
+
+
+def problem(pod: LocalPod, images: ImageMap) -> str:
     """Why a mount of the pod cannot be had; empty when all can."""
     volumes = {volume.name: volume for volume in pod.spec.volumes}
     for container in (*pod.spec.init_containers, *pod.spec.containers):
+        image = images.find(container.image)
+        places = {container.working_dir, image.home if image else ""} - {""}
         for mount in container.volume_mounts:
-            if why := _mount_problem(volumes.get(mount.name), mount):
+            volume = volumes.get(mount.name)
+            is_claim = volume is not None and volume.persistent_volume_claim is not None
+            if is_claim and os.path.normpath(mount.mount_path) in places:
+                continue
+            if why := _mount_problem(volume, mount):
                 return f"MountVolume.SetUp failed for volume {mount.name!r} of {_named(container)}: {why}"
     return ""
 
@@ -31,7 +49,7 @@ def _mount_problem(volume: Volume | None, mount: VolumeMount) -> str:
         return ""
     return (
         f"without namespaces nothing can be mounted at {mount.mount_path}; what works is a hostPath whose path is its "
-        f"mountPath, and an emptyDir at {SHARED_MEMORY}"
+        f"mountPath, an emptyDir at {SHARED_MEMORY}, and a persistentVolumeClaim at the workingDir"
     )
 
 
