@@ -22,7 +22,7 @@ Key = tuple[str, str]
 _NO_LABELS: Mapping[str, str] = {}
 
 
-DECODED = 2048
+DECODED = 512
 """Objects that are kept as a dict too, for the whole process: the ones used last. A dict takes five times its JSON."""
 
 _decoded: deque[Stored] = deque()

@@ -1,0 +1,194 @@
+"""The API server, as a test and as `kfcore local` use it: creates, watch events and memory, direct and over HTTP.
+
+Over HTTP the client is a process of its own, so that the server's processor time is counted alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from benchmarks.figure import Figure, best_of
+from benchmarks.library import pod
+from kfcore.api.codec import encode_json
+from kfcore.api.core import Pod
+from kfcore.api.meta import Manifest
+from kfcore.apiserver.http import HttpServer
+from kfcore.apiserver.request import Request
+from kfcore.apiserver.server import ApiServer
+from kfcore.testing import FakeClient
+
+PODS = "/api/v1/namespaces/default/pods"
+COUNT = 3_000
+MIB = 1024 * 1024
+
+
+async def measure() -> list[Figure]:
+    created, watched = await _over_http()
+
+    def rate(what: str, seconds: float, budget: float | None) -> Figure:
+        return Figure(what, 1 / seconds, budget, "/s", at_least=True)
+
+    return [
+        Figure("`ApiServer()`", await _construction() * 1e3, 20, "ms"),
+        rate("pod creates, `ApiServer.handle`", await _direct_creates(), 10_000),
+        rate("the same with a data directory", await _kept_creates(), None),
+        rate("pod creates, `FakeClient`", await _client_creates(), None),
+        rate("pods from a watch, `FakeClient`", await _client_watch(), None),
+        rate("pod creates over HTTP", created, 1_500),
+        rate("pods from a watch over HTTP", watched, None),
+        Figure("memory of 10,000 pods of 2.7 KB in the API server", _memory() / MIB, 120, "MiB"),
+    ]
+
+
+def _new_pod(number: int) -> Manifest:
+    container = {"name": "main", "image": "python:3.11", "command": ["python", "train.py"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"pod-{number}"},
+        "spec": {"restartPolicy": "Never", "containers": [container]},
+    }
+
+
+BODIES = [encode_json(_new_pod(number)) for number in range(COUNT)]
+
+
+async def _construction() -> float:
+    async def work() -> None:
+        await ApiServer().close()
+
+    return await best_of(5, 1, work)
+
+
+async def _create_all(server: ApiServer) -> None:
+    for body in BODIES:
+        answer = await server.handle(Request("POST", PODS, {}, {"content-type": "application/json"}, body))
+        assert answer.status == 201, answer.body
+
+
+async def _direct_creates() -> float:
+    async def work() -> None:
+        await _create_all(ApiServer())
+
+    return await best_of(5, COUNT, work)
+
+
+async def _kept_creates() -> float:
+    """By 16 clients at once, which share commits, as the controllers of a cluster do."""
+
+    async def client(server: ApiServer, bodies: list[bytes]) -> None:
+        for body in bodies:
+            answer = await server.handle(Request("POST", PODS, {}, {"content-type": "application/json"}, body))
+            assert answer.status == 201, answer.body
+
+    async def work() -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            server = ApiServer(data_dir=Path(directory))
+            async with asyncio.TaskGroup() as group:
+                for first in range(16):
+                    group.create_task(client(server, BODIES[first::16]))
+            await server.close()
+
+    return await best_of(3, COUNT, work)
+
+
+async def _client_creates() -> float:
+    async def work() -> None:
+        client = FakeClient()
+        for number in range(COUNT):
+            await client.create(Pod, _new_pod(number), "default")
+
+    return await best_of(5, COUNT, work)
+
+
+async def _client_watch() -> float:
+    """Until the client has decoded it; the creates are done before."""
+    client = FakeClient()
+    await _create_all(client.server)
+
+    async def work() -> None:
+        seen = 0
+        async for _ in client.watch(Pod, "default", resource_version=str(client.server.storage.version - COUNT)):
+            seen += 1
+            if seen == COUNT:
+                return
+
+    return await best_of(5, COUNT, work)
+
+
+async def _over_http() -> tuple[float, float]:
+    """Processor seconds of the server for one create, and for one event of a watch."""
+    best = [float("inf"), float("inf")]
+    for _ in range(3):
+        async with _served() as (server, client):
+            for index, verb in enumerate(("create", "watch")):
+                gc.collect()
+                began = time.process_time()
+                client.stdin.write(f"{verb}\n".encode())  # type: ignore[union-attr]
+                assert (await client.stdout.readline()) == b"done\n"  # type: ignore[union-attr]
+                best[index] = min(best[index], time.process_time() - began)
+            assert len(server.storage.collection("pods")) == COUNT
+    return best[0] / COUNT, best[1] / COUNT
+
+
+@asynccontextmanager
+async def _served() -> AsyncIterator[tuple[ApiServer, asyncio.subprocess.Process]]:
+    server = ApiServer()
+    http = HttpServer(server, token="benchmark")
+    await http.start()
+    client = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "benchmarks.load",
+        http.url,
+        "benchmark",
+        str(COUNT),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    try:
+        assert client.stdout is not None
+        assert (await client.stdout.readline()) == b"ready\n"
+        yield server, client
+    finally:
+        client.kill()
+        await client.wait()
+        await http.stop()
+        await server.close()
+
+
+def _memory() -> float:
+    """Bytes that 10,000 running pods take, history and all, of a server on which nothing else is."""
+    gc.collect()
+    tracemalloc.start()
+    server = ApiServer()
+    kind = server.kinds.at("", "v1", "pods")
+    assert kind is not None
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(10_000):
+        running = json.loads(json.dumps(pod(number)))  # no value is shared between two pods, as from a socket
+        del running["metadata"]["resourceVersion"]
+        server.objects.create(kind, "default", running)
+        server.objects.update(
+            kind,
+            "default",
+            f"bench-worker-{number}",
+            lambda it: {**it, "status": pod(0)["status"]},
+            subresource="status",
+        )
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return taken
