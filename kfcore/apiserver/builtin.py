@@ -157,6 +157,7 @@ def strategies() -> dict[str, Strategy]:
         "services": Strategy(
             default=services.default_service,
             on_create=partial(services.admit_service, addresses),
+            on_update=partial(services.keep_addresses, addresses),
             validate=services.validate_service,
             names=dns_label,
             generation=False,

@@ -226,6 +226,8 @@ class Objects:
                 manifest.pop("status", None)
         strategy.decode(manifest)
         strategy.default(manifest)
+        if not subresource:
+            strategy.on_update(manifest, before)
         if strategy.generation and subresource != "binding" and _spec_of(manifest) != _spec_of(before):
             manifest["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
         if owner is not None:

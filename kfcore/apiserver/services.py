@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
+from typing import Any
+
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.names import dns_label
+from kfcore.apiserver.names import dns_label, label_value, qualified_name
+from kfcore.apiserver.pod_rules import port_name
 from kfcore.apiserver.status import (
     FieldError,
     bad_request,
     duplicate,
+    forbidden_field,
     invalid_value,
     required,
     unsupported,
@@ -16,7 +21,9 @@ from kfcore.apiserver.status import (
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _RANGE = "must be between 1 and 65535, inclusive"
-_NODE_PORTS = 30000
+_NODE_PORTS, _LAST_NODE_PORT = 30000, 32767
+_ON_NODES = ("LoadBalancer", "NodePort")
+_AFFINITIES = ("ClientIP", "None")
 
 
 class Addresses:
@@ -25,6 +32,7 @@ class Addresses:
     def __init__(self) -> None:
         self._next_ip = 10
         self._next_port = _NODE_PORTS
+        self._taken: set[int] = set()
 
     def ip(self) -> str:
         number = self._next_ip
@@ -33,7 +41,12 @@ class Addresses:
 
     def port(self) -> int:
         self._next_port += 1
+        while self._next_port in self._taken:
+            self._next_port += 1
         return self._next_port
+
+    def take(self, port: int) -> None:
+        self._taken.add(port)
 
 
 def default_service(service: Manifest) -> None:
@@ -57,7 +70,7 @@ def default_service(service: Manifest) -> None:
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
         spec.setdefault("internalTrafficPolicy", "Cluster")
-    if spec["type"] in ("NodePort", "LoadBalancer"):
+    if spec["type"] in _ON_NODES:
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -67,17 +80,50 @@ def default_service(service: Manifest) -> None:
 
 def admit_service(addresses: Addresses, service: Manifest) -> None:
     """Give a new service its addresses and its first status."""
-    spec = service["spec"]
     service["status"] = {"loadBalancer": {}}
+    _allocate(addresses, service["spec"])
+
+
+def keep_addresses(addresses: Addresses, service: Manifest, previous: Manifest) -> None:
+    """An update keeps the addresses that it does not speak of, and a service that becomes another type gets its own."""
+    spec, before = service["spec"], previous["spec"]
+    if spec["type"] == "ExternalName":
+        if before["type"] != "ExternalName":
+            for field in ("clusterIP", "clusterIPs"):
+                if spec.get(field) == before.get(field):
+                    spec.pop(field, None)
+        return
+    if before["type"] != "ExternalName":
+        for field in ("clusterIP", "clusterIPs"):
+            if not spec.get(field) and before.get(field):
+                spec[field] = before[field]
+    known = {(port.get("port"), port.get("protocol")): port.get("nodePort") for port in before.get("ports") or ()}
+    for port in spec.get("ports") or ():
+        node_port = known.get((port.get("port"), port.get("protocol")))
+        if spec["type"] not in _ON_NODES:
+            if node_port is not None and port.get("nodePort") == node_port:
+                del port["nodePort"]
+        elif node_port and not port.get("nodePort"):
+            port["nodePort"] = node_port
+    _allocate(addresses, spec)
+
+
+def _allocate(addresses: Addresses, spec: Manifest) -> None:
     if spec["type"] == "ExternalName":
         return
     if not spec.get("clusterIP") and spec.get("ports"):
         spec["clusterIP"] = addresses.ip()
     if spec.get("clusterIP"):
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
-    if spec["type"] in ("NodePort", "LoadBalancer"):
-        for port in spec.get("ports", ()):
-            port.setdefault("nodePort", addresses.port())
+    if spec["type"] not in _ON_NODES or spec.get("allocateLoadBalancerNodePorts") is False:
+        return
+    ports = spec.get("ports") or ()
+    for port in ports:
+        if port.get("nodePort"):
+            addresses.take(port["nodePort"])
+    for port in ports:
+        if not port.get("nodePort"):
+            port["nodePort"] = addresses.port()
 
 
 def validate_service(service: Manifest, previous: Manifest | None) -> list[FieldError]:
@@ -87,6 +133,7 @@ def validate_service(service: Manifest, previous: Manifest | None) -> list[Field
     if not ports and spec.get("clusterIP") != "None" and spec["type"] != "ExternalName":
         errors.append(required("spec.ports"))
     names: set[str] = set()
+    pairs: set[Any] = set()
     for index, port in enumerate(ports):
         place = f"spec.ports[{index}]"
         name = port.get("name") or ""
@@ -103,16 +150,50 @@ def validate_service(service: Manifest, previous: Manifest | None) -> list[Field
                 errors.append(invalid_value(f"{place}.{field}", number, _RANGE))
             elif field == "port" and not isinstance(number, int):
                 raise _mistyped("spec.ports.port", "int32")
+        if (node_port := port.get("nodePort")) and not _NODE_PORTS <= node_port <= _LAST_NODE_PORT:
+            why = (
+                f"provided port is not in the valid range. The range of valid ports is {_NODE_PORTS}-{_LAST_NODE_PORT}"
+            )
+            errors.append(invalid_value(f"{place}.nodePort", node_port, why))
+        elif node_port and spec["type"] not in _ON_NODES:
+            errors.append(forbidden_field(f"{place}.nodePort", "may not be used when `type` is 'ClusterIP'"))
+        if isinstance(target := port.get("targetPort"), str):
+            errors += [invalid_value(f"{place}.targetPort", target, why) for why in port_name(target)]
+        pair = (port.get("protocol"), port.get("port"))
+        if pair in pairs:
+            errors.append(duplicate(place, {"protocol": pair[0], "port": pair[1]}))
+        pairs.add(pair)
         if port["protocol"] not in _PROTOCOLS:
             errors.append(unsupported(f"{place}.protocol", port["protocol"], _PROTOCOLS))
+    for key, value in (spec.get("selector") or {}).items():
+        errors += [invalid_value("spec.selector", key, why) for why in qualified_name(key)]
+        errors += [invalid_value("spec.selector", value, why) for why in label_value(value)]
+    if spec.get("sessionAffinity", "None") not in _AFFINITIES:
+        errors.append(unsupported("spec.sessionAffinity", spec["sessionAffinity"], _AFFINITIES))
+    address = spec.get("clusterIP")
+    if address and address != "None" and _malformed(address):
+        why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        errors.append(invalid_value("spec.clusterIPs[0]", address, why))
     if spec["type"] not in _TYPES:
         errors.append(unsupported("spec.type", spec["type"], _TYPES))
     if spec["type"] == "ExternalName" and not spec.get("externalName"):
         errors.append(required("spec.externalName"))
-    if previous is not None and previous["spec"].get("clusterIP") not in (None, spec.get("clusterIP")):
+    if (
+        previous is not None
+        and previous["spec"].get("clusterIP") not in (None, spec.get("clusterIP"))
+        and "ExternalName" not in (spec["type"], previous["spec"]["type"])
+    ):
         given = spec.get("clusterIP")
         errors.append(invalid_value("spec.clusterIPs[0]", [given] if given else None, "may not change once set"))
     return errors
+
+
+def _malformed(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return True
+    return False
 
 
 def _mistyped(path: str, type_: str) -> Exception:

@@ -16,10 +16,15 @@ from kfcore.apiserver.status import FieldError
 Decode = Callable[[Manifest], list[str]]
 Default = Callable[[Manifest], None]
 Validate = Callable[[Manifest, Manifest | None], list[FieldError]]
+Update = Callable[[Manifest, Manifest], None]
 Names = Callable[[str], str | None]
 
 
 def _nothing(manifest: Manifest) -> None:
+    pass
+
+
+def _nothing_changes(manifest: Manifest, previous: Manifest) -> None:
     pass
 
 
@@ -36,7 +41,8 @@ class Strategy:
     """What one kind does differently.
 
     `decode` drops, in place, what the kind's types do not know, and returns the places of it; `default` fills in, in
-    place, an object of any version of the kind. `on_create` runs on creation alone, when the client's status is gone.
+    place, an object of any version of the kind. `on_create` runs on creation alone, when the client's status is gone;
+    `on_update` on updates alone, with the object as it was.
     `validate` gets the object as it would be stored and, for an update, as it was. `finalizer` is put on when a
     deletion begins.
     """
@@ -44,6 +50,7 @@ class Strategy:
     decode: Decode = _nothing_unknown
     default: Default = _nothing
     on_create: Default = _nothing
+    on_update: Update = _nothing_changes
     validate: Validate = _no_errors
     generation: bool = True
     keeps_status: bool = False
