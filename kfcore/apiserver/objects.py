@@ -231,7 +231,10 @@ class Objects:
         if strategy.generation and subresource != "binding" and _spec_of(manifest) != _spec_of(before):
             manifest["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
         if owner is not None:
-            manifest["metadata"]["managedFields"] = managed(kind, owner, before, manifest, subresource=subresource)
+            entries = managed(kind, owner, before, manifest, subresource=subresource)
+            manifest["metadata"].pop("managedFields", None)
+            if entries:
+                manifest["metadata"]["managedFields"] = entries
         errors += meta.validate(manifest["metadata"], strategy.names)
         if subresource != "binding":
             errors += strategy.validate(manifest, before)

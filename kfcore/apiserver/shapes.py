@@ -128,17 +128,19 @@ class _Decoder:
 
     def _composite(self, value: Any, type_: _Type, place: _Place, *, quantity: bool) -> Any:
         inner = type_.inner
-        if not isinstance(value, list if type_.container == "list" else dict):
-            raise self._mistyped(value, type_, place)
-        if inner is None:
-            self.fields(value, type_.name, place)
-            return value
-        if type_.container == "list":
+        if inner is not None and type_.container == "list":
+            if not isinstance(value, list):
+                raise self._mistyped(value, type_, place)
             scalar = inner.name in _GO
             return [
                 self._value({} if item is None and not scalar else item, inner, _Place(place, index, place.struct))
                 for index, item in enumerate(value)
             ]
+        if not isinstance(value, dict):
+            raise self._mistyped(value, type_, place)
+        if inner is None:
+            self.fields(value, type_.name, place)
+            return value
         return {
             key: self._value(item, inner, place, quantity=quantity) for key, item in value.items() if item is not None
         }
