@@ -74,6 +74,7 @@ async def active(controller: JobController[Any], work: Pass[JobT]) -> Result:
 def count(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[str, Replicas]) -> None:
     """Put the replicas' numbers into the status; tell of replicas that ended since the last one."""
     status = work.status
+    ended: list[Pod] = []
     for name, group in replicas.items():
         selector = _selector(controller, work.job, name) if controller.selector_in_status else ""
         status.counts[name] = Counts(group.active, group.succeeded, group.failed, selector)
@@ -81,7 +82,8 @@ def count(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[st
         if group.completed:
             status.completed_indexes[name] = sorted(group.completed)
         new = sorted(group.completed.difference(known))
-        _announce_exits(work, [group.pods[index] for index in new if index in group.pods], controller.container_name)
+        ended += [group.pods[index] for index in new if index in group.pods]
+    _announce_exits(work, ended, controller.container_name)
     for name in status.counts.keys() - replicas.keys():
         del status.counts[name]
 
