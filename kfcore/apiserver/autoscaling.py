@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.status import FieldError, invalid_value, required
@@ -70,8 +72,8 @@ def from_v1(manifest: Manifest) -> Manifest:
     if (percent := spec.pop(_CPU, None)) is not None:
         metrics.append(_cpu_metric(percent))
     annotations = dict(metadata.get("annotations", {}))
-    if text := annotations.pop(_METRICS, ""):
-        metrics += decode_json(text.encode())
+    if others := _others(annotations.pop(_METRICS, "")):
+        metrics += others
         metadata["annotations"] = annotations
         if not annotations:
             del metadata["annotations"]
@@ -81,13 +83,25 @@ def from_v1(manifest: Manifest) -> Manifest:
     return {**manifest, "metadata": metadata, "spec": spec, "status": status}
 
 
+def _others(text: str) -> list[Manifest]:
+    """The metrics in an annotation; none of a malformed one."""
+    try:
+        found = decode_json(text.encode("utf-8", "replace")) if text else []
+    except (msgspec.DecodeError, RecursionError):
+        return []
+    return found if isinstance(found, list) and all(isinstance(metric, dict) for metric in found) else []
+
+
 def to_v1(manifest: Manifest) -> Manifest:
     spec = dict(manifest.get("spec") or {})
     others = []
     for metric in spec.pop("metrics", None) or ():
-        target = (metric.get("resource") or {}).get("target") or {}
-        if (metric.get("resource") or {}).get("name") == "cpu" and target.get("averageUtilization") is not None:
-            spec[_CPU] = target["averageUtilization"]
+        resource = metric.get("resource")
+        resource = resource if isinstance(resource, dict) else {}
+        target = resource.get("target")
+        percent = target.get("averageUtilization") if isinstance(target, dict) else None
+        if resource.get("name") == "cpu" and percent is not None:
+            spec[_CPU] = percent
         else:
             others.append(metric)
     metadata = dict(manifest["metadata"])

@@ -7,14 +7,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.metadata import KNOWN
 from kfcore.apiserver.ownership import OPTIONS
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.status import bad_request, invalid, unsupported
-from kfcore.apiserver.strategy import Strategy
 
 _WAYS = ("Ignore", "Strict", "Warn")
 _TOLD = 256
@@ -23,7 +21,7 @@ _TOLD = 256
 class FieldValidation:
     """How one request wants it. `warnings` are for its answer."""
 
-    def __init__(self, request: Request, kind: ServedKind, strategy: Strategy) -> None:
+    def __init__(self, request: Request, kind: ServedKind) -> None:
         """Raises Invalid for a way that there is not."""
         # In-process callers see no headers: to look would cost them time for nothing.
         unasked = "Warn" if "user-agent" in request.headers else "Ignore"
@@ -31,46 +29,54 @@ class FieldValidation:
         if self._way not in _WAYS:
             raise invalid(OPTIONS[request.method], "", [unsupported("fieldValidation", self._way, _WAYS)])
         self._kind = kind
-        self._strategy = strategy
         self.warnings: list[str] = []
 
     def check_body(self, body: bytes, manifest: Manifest) -> None:
-        """Look through a whole object. Raises BadRequest where strictness is asked for."""
+        """Look for what a body says twice, and for unknown metadata."""
         if self._way != "Ignore":
-            self._tell([*_repeated(body, manifest), *self._unknown(manifest)])
+            self.warnings += [*_repeated(body, manifest), *_unknown_metadata(manifest)]
 
-    def check(self, manifest: Manifest) -> None:
-        """Look through what a patch made."""
+    def check_patched(self, manifest: Manifest) -> None:
         if self._way != "Ignore":
-            self._tell(self._unknown(manifest))
+            self.warnings += _unknown_metadata(manifest)
+
+    def unknown(self, places: list[str]) -> None:
+        """Take in what decoding dropped. Raises BadRequest for anything found, where strictness is asked for."""
+        if self._way == "Ignore":
+            return
+        self.warnings += [f'unknown field "{place}"' for place in places]
+        if self.warnings and self._way == "Strict":
+            resource = self._kind.resource
+            raise bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: strict '
+                f"decoding error: {', '.join(self.warnings)}"
+            )
 
     @property
     def header(self) -> str:
         """The value of the Warning header; empty for none."""
         return ", ".join(f"299 - {json.dumps(text[:_TOLD])}" for text in self.warnings)
 
-    def _tell(self, problems: list[str]) -> None:
-        if problems and self._way == "Strict":
-            resource = self._kind.resource
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: strict '
-                f"decoding error: {', '.join(problems)}"
-            )
-        self.warnings += problems
 
-    def _unknown(self, manifest: Manifest) -> list[str]:
-        places = self._strategy.decode(decode_json(encode_json(manifest)))
-        metadata = manifest.get("metadata")
-        if isinstance(metadata, dict):
-            places = [f"metadata.{name}" for name in metadata if name not in KNOWN] + places
-        return [f'unknown field "{place}"' for place in places]
+def _unknown_metadata(manifest: Manifest) -> list[str]:
+    metadata = manifest.get("metadata")
+    if not isinstance(metadata, dict):
+        return []
+    return [f'unknown field "metadata.{name}"' for name in metadata if name not in KNOWN]
+
+
+def _names(value: Any) -> int:
+    """How many names of fields there are in a JSON value."""
+    if isinstance(value, dict):
+        return len(value) + sum([_names(inner) for inner in value.values() if isinstance(inner, dict | list)])
+    return sum([_names(inner) for inner in value if isinstance(inner, dict | list)])
 
 
 def _repeated(body: bytes, manifest: Manifest) -> list[str]:
-    """What a JSON object says twice, of which the last counts. Compact JSON without repetition is as long as its
-    content, so that it need not be looked through.
+    """What a JSON object says twice, of which the last counts. A body that has no more names than its content need not
+    be looked through.
     """
-    if len(body.strip()) == len(encode_json(manifest)) or body.lstrip()[:1] != b"{":
+    if body.count(b'":') == _names(manifest) or body.lstrip()[:1] != b"{":
         return []
     found: list[str] = []
 

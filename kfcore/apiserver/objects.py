@@ -103,10 +103,12 @@ class Objects:
         dry_run: bool = False,
         uid: str | None = None,
         owner: Owner | None = None,
+        unknown: Callable[[list[str]], None] | None = None,
     ) -> Stored:
         """Store a new object. `manifest` is taken over and changed; `uid` is for objects from elsewhere.
 
-        `owner` owns the fields that the object has before the server adds its own.
+        `owner` owns the fields that the object has before the server adds its own. `unknown` is told the places of
+        fields that the kind does not have.
         """
         resource, strategy = kind.resource, self.strategy(kind)
         metadata = meta.clean(manifest, f'{resource.kind} in version "{resource.version}"')
@@ -127,7 +129,9 @@ class Objects:
         manifest = self._arrange(kind, metadata, manifest)
         if kind.status and not strategy.keeps_status:
             manifest.pop("status", None)
-        strategy.decode(manifest)
+        dropped = strategy.decode(manifest)
+        if unknown is not None:
+            unknown(dropped)
         strategy.default(manifest)
         if owner is not None:
             manifest["metadata"]["managedFields"] = managed(kind, owner, None, manifest)
@@ -187,10 +191,11 @@ class Objects:
         dry_run: bool = False,
         replaces: bool = False,
         owner: Owner | None = None,
+        unknown: Callable[[list[str]], None] | None = None,
     ) -> Stored:
         """Store what `change` makes of an object; unchanged objects keep their version. `replaces`: a PUT.
 
-        `owner` becomes the owner of the fields that change.
+        `owner` becomes the owner of the fields that change; `unknown` is as for `create`.
         """
         resource, strategy = kind.resource, self.strategy(kind)
         collection = self.collection(kind)
@@ -224,7 +229,9 @@ class Objects:
                 manifest["status"] = before["status"]
             else:
                 manifest.pop("status", None)
-        strategy.decode(manifest)
+        dropped = strategy.decode(manifest)
+        if unknown is not None:
+            unknown(dropped)
         strategy.default(manifest)
         if not subresource:
             strategy.on_update(manifest, before)

@@ -159,7 +159,10 @@ class _Walk:
     def _members(self, then: Manifest, now: Manifest, path: tuple[str, ...]) -> Fields:
         found: Fields = {}
         for key, value in now.items():
-            if (fields := self._changed(then.get(key, _ABSENT), value, (*path, key))) is not None:
+            if not isinstance(value, dict | list):
+                if value is not None and (key not in then or then[key] != value):
+                    found[f"f:{key}"] = {}
+            elif (fields := self._changed(then.get(key, _ABSENT), value, (*path, key))) is not None:
                 found[f"f:{key}"] = fields
         return found
 

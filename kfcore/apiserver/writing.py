@@ -109,7 +109,7 @@ class Writing:
                     "application/json, application/yaml"
                 )
         manifest = check_kind(resource, body, custom=kind.custom)
-        validation = FieldValidation(request, kind, self._objects.strategy(kind))
+        validation = FieldValidation(request, kind)
         validation.check_body(request.body, manifest)
         return manifest, validation
 
@@ -141,7 +141,9 @@ class Writing:
             return self._reviews.answer(route, manifest, request)
         dry = dry_run(request.query)
         owner = owner_of(request, self._objects.now())
-        stored = self._objects.create(route.kind, route.namespace, manifest, dry_run=dry, owner=owner)
+        stored = self._objects.create(
+            route.kind, route.namespace, manifest, dry_run=dry, owner=owner, unknown=validation.unknown
+        )
         return self.answer(route.kind, stored, request, 201, validation)
 
     def replace(self, route: Route, request: Request) -> Response:
@@ -157,6 +159,7 @@ class Writing:
             dry_run=dry_run(request.query),
             replaces=True,
             owner=owner_of(request, self._objects.now()),
+            unknown=validation.unknown,
         )
         return self.answer(route.kind, stored, request, validation=validation)
 
@@ -166,11 +169,11 @@ class Writing:
         if media_type(request) == APPLY:
             return self._apply(route, request)
         change = patch_change(route.kind, media_type(request), request.body)
-        validation = FieldValidation(request, route.kind, self._objects.strategy(route.kind))
+        validation = FieldValidation(request, route.kind)
 
         def checked(manifest: Manifest) -> Manifest:
             changed = change(manifest)
-            validation.check(changed)
+            validation.check_patched(changed)
             return changed
 
         dry = dry_run(request.query)
@@ -182,6 +185,7 @@ class Writing:
             subresource=route.subresource,
             dry_run=dry,
             owner=owner_of(request, self._objects.now()),
+            unknown=validation.unknown,
         )
         return self.answer(route.kind, stored, request, validation=validation)
 
@@ -197,8 +201,8 @@ class Writing:
         if metadata.get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         metadata.setdefault("name", route.name)
-        validation = FieldValidation(request, kind, self._objects.strategy(kind))
-        validation.check(body)
+        validation = FieldValidation(request, kind)
+        validation.check_patched(body)
         applier = apply.Applier(
             kind,
             manager,
@@ -210,7 +214,7 @@ class Writing:
         exists = self._objects.collection(kind).get(route.namespace, route.name) is not None
         if not exists and not route.subresource:
             manifest = applier.create(body)
-            stored = self._objects.create(kind, route.namespace, manifest, dry_run=dry)
+            stored = self._objects.create(kind, route.namespace, manifest, dry_run=dry, unknown=validation.unknown)
             return self.answer(kind, stored, request, 201, validation)
         stored = self._objects.update(
             kind,
@@ -219,6 +223,7 @@ class Writing:
             lambda current: applier.apply(current, body),
             subresource=route.subresource,
             dry_run=dry,
+            unknown=validation.unknown,
         )
         return self.answer(kind, stored, request, validation=validation)
 

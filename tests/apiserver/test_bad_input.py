@@ -34,7 +34,11 @@ WIDGET_CRD = {
                     "openAPIV3Schema": {
                         "type": "object",
                         "properties": {
-                            "spec": {"type": "object", "properties": {"replicas": {"type": "integer"}}},
+                            "spec": {
+                                "type": "object",
+                                "properties": {"replicas": {"type": "integer"}},
+                                "x-kubernetes-validations": [{"rule": "!has(self.replicas) || self.replicas < 10"}],
+                            },
                             "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
                         },
                     }
@@ -80,6 +84,73 @@ SEEDS: dict[str, Any] = {
             "strategy": {"rollingUpdate": {"maxSurge": 1}},
             "selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]},
             "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        },
+    },
+    "/apis/batch/v1/namespaces/default/jobs": {
+        "metadata": {"name": "j"},
+        "spec": {
+            "completions": 1,
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]},
+            },
+        },
+    },
+    "/apis/batch/v1/namespaces/default/cronjobs": {
+        "metadata": {"name": "c"},
+        "spec": {
+            "schedule": "* * * * *",
+            "jobTemplate": {
+                "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}
+            },
+        },
+    },
+    "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers": {
+        "metadata": {"name": "h", "annotations": {"autoscaling.alpha.kubernetes.io/metrics": "[]"}},
+        "spec": {"maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "d"}},
+    },
+    "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers": {
+        "metadata": {"name": "h"},
+        "spec": {
+            "maxReplicas": 2,
+            "scaleTargetRef": {"kind": "Deployment", "name": "d"},
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 1}}}],
+            "behavior": {"scaleUp": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 1}]}},
+        },
+    },
+    "/apis/networking.k8s.io/v1/namespaces/default/ingresses": {
+        "metadata": {"name": "i"},
+        "spec": {
+            "defaultBackend": {"service": {"name": "s", "port": {"number": 1}}},
+            "rules": [
+                {
+                    "http": {
+                        "paths": [
+                            {
+                                "path": "/",
+                                "pathType": "Prefix",
+                                "backend": {"service": {"name": "s", "port": {"number": 1}}},
+                            }
+                        ]
+                    }
+                }
+            ],
+        },
+    },
+    "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies": {
+        "metadata": {"name": "n"},
+        "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 1}]}]},
+    },
+    "/api/v1/namespaces/default/persistentvolumeclaims": {
+        "metadata": {"name": "p"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    },
+    "/apis/apps/v1/namespaces/default/statefulsets": {
+        "metadata": {"name": "s"},
+        "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
         },
     },
     "/apis/coordination.k8s.io/v1/namespaces/default/leases": {
@@ -157,7 +228,7 @@ async def send(server: ApiServer, method: str, path: str, body: Any = None, **he
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     path, _, query = path.partition("?")
     pairs = dict(part.split("=", 1) for part in query.split("&") if "=" in part)
-    headers = {key.replace("_", "-"): value for key, value in headers.items()}
+    headers = {"user-agent": "test", **{key.replace("_", "-"): value for key, value in headers.items()}}
     return await server.handle(Request(method, path, pairs, headers, data))
 
 

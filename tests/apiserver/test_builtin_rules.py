@@ -110,6 +110,17 @@ async def test_an_autoscaler_has_two_versions(client: Client) -> None:
     assert json.loads(old["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"]) == [memory]
 
 
+async def test_a_malformed_annotation_has_no_metrics(client: Client) -> None:
+    spec = {"maxReplicas": 3, "scaleTargetRef": TARGET}
+    for number, text in enumerate(("{", "1", "[1]", '[{"resource": 1}]')):
+        body = {
+            "metadata": {"name": f"a{number}", "annotations": {"autoscaling.alpha.kubernetes.io/metrics": text}},
+            "spec": spec,
+        }
+        path = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers"
+        assert (await client("POST", path, body))["kind"] == "HorizontalPodAutoscaler"
+
+
 async def test_an_autoscalers_limits_are_checked(client: Client) -> None:
     spec = {"minReplicas": 4, "maxReplicas": 3, "scaleTargetRef": TARGET}
     refused = await client.create("autoscaling/v2/horizontalpodautoscalers", spec)

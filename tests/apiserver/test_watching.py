@@ -65,6 +65,16 @@ async def test_a_watcher_that_does_not_read_is_cut_off() -> None:
     assert server.storage.collection("configmaps").subscribers == []
 
 
+async def test_a_thousand_watches_of_one_kind_all_hear_of_a_change() -> None:
+    server = a_server()
+    streams = [await call(server, "GET", MAPS, watch="1") for _ in range(1000)]
+    await create(server, "a")
+    for stream in streams:
+        event = json.loads(await anext(stream))
+        assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "a")
+    await server.close()
+
+
 async def test_an_idle_watch_gets_bookmarks_and_ends_when_asked() -> None:
     clock = FakeClock()
     server = ApiServer(clock=clock, seed=1)
