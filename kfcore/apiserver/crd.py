@@ -176,7 +176,7 @@ def custom_strategy(kind: ServedKind) -> Strategy:
 
 
 def _validate(schema: Manifest, rules: Rules, manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
-    return with_rules(validate(manifest, schema), rules, manifest, previous)
+    return with_rules(validate(manifest, schema, previous), rules, manifest, previous)
 
 
 # ── the CRDs themselves ──────────────────────────────────────────────────────────────────────────────────────────────

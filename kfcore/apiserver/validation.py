@@ -29,11 +29,28 @@ _NOT_CHECKED = (
 )
 
 
-def validate(manifest: Manifest, schema: Manifest) -> list[FieldError]:
-    """The rules of `schema` that `manifest` breaks, in the order of its fields."""
+def validate(manifest: Manifest, schema: Manifest, previous: Manifest | None = None) -> list[FieldError]:
+    """The rules of `schema` that `manifest` breaks, in the order of its fields.
+
+    What an update left as it was in `previous` may stay, whatever the schema has become since.
+    """
     errors: list[FieldError] = []
     _validate(manifest, schema, "", errors, root=True)
-    return errors
+    if not errors or previous is None:
+        return errors
+    return [error for error in errors if not _unchanged(error.field, manifest, previous)]
+
+
+def _unchanged(place: str, manifest: Any, previous: Any) -> bool:
+    """Whether the value at `place` (`spec.parts[0].name`) is what it was. Items of lists are compared list by list."""
+    for name in place.split("."):
+        name, index, _ = name.partition("[")
+        if not (isinstance(manifest, dict) and isinstance(previous, dict) and name in manifest and name in previous):
+            return False
+        manifest, previous = manifest[name], previous[name]
+        if index:
+            break
+    return bool(manifest == previous)
 
 
 def with_rules(

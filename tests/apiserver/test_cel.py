@@ -142,6 +142,16 @@ async def test_rules_wait_until_the_types_are_right() -> None:
     assert [field for field, _ in reported] == ["spec.size", "<nil>"]
 
 
+async def test_an_unchanged_value_may_be_what_the_schema_allows_no_more() -> None:
+    server = ApiServer()
+    await ask(server, "POST", CRDS, things(of({"size": NUMBER, "note": TEXT})))
+    thing = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}, "spec": {"size": 9}}
+    await ask(server, "POST", THINGS, thing)
+    server.install_crd(things(of({"size": {**NUMBER, "maximum": 5}, "note": TEXT})))
+    assert (await ask(server, "PATCH", f"{THINGS}/a", {"spec": {"note": "new"}}))[0] == 200
+    assert (await ask(server, "PATCH", f"{THINGS}/a", {"spec": {"size": 8}}))[0] == 422
+
+
 PROPERTIES = {
     "s": TEXT,
     "l": {"type": "array", "items": NUMBER},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import islice
 
 import aiohttp
 import pytest
@@ -55,9 +56,7 @@ async def test_a_storm_is_answered_with_429_and_when_to_come_back(slow: tuple[Sl
             return answer
 
         storm = [asyncio.create_task(write()) for _ in range(WRITES + 50)]
-        while sum(task.done() for task in storm) < 50:
-            await asyncio.sleep(0.01)
-        refused = [task.result() for task in storm if task.done()]
+        refused = [await answer for answer in islice(asyncio.as_completed(storm), 50)]
         assert {answer.status for answer in refused} == {429}
         assert refused[0].headers["retry-after"] == "1"
         assert (await refused[0].json())["reason"] == "TooManyRequests"
