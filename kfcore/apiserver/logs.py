@@ -73,9 +73,9 @@ def log_options(query: Mapping[str, str], pod_name: str) -> LogOptions:
             details=StatusDetails(name=pod_name, kind="PodLogOptions", causes=causes),
         )
     return LogOptions(
-        follow=_boolean(query, "follow"),
-        previous=_boolean(query, "previous"),
-        timestamps=_boolean(query, "timestamps"),
+        follow=boolean_parameter(query, "follow"),
+        previous=boolean_parameter(query, "previous"),
+        timestamps=boolean_parameter(query, "timestamps"),
         tail_lines=tail,
         since_seconds=since,
         since_time=since_time,
@@ -165,7 +165,8 @@ def _integer(query: Mapping[str, str], name: str) -> int | None:
         raise BadRequest(f"{name}: {text!r} is not an integer") from None
 
 
-def _boolean(query: Mapping[str, str], name: str) -> bool:
+def boolean_parameter(query: Mapping[str, str], name: str) -> bool:
+    """As Go reads one; absent is false. Raises BadRequest."""
     text = query.get(name, "")
     if text in _TRUE:
         return True

@@ -13,12 +13,11 @@ from urllib.parse import parse_qsl
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import channels, tunnel
-from kfcore.apiserver.logs import choose_container
+from kfcore.apiserver.logs import boolean_parameter, choose_container
 from kfcore.apiserver.request import Request, Response, Upgrade
 from kfcore.apiserver.status import error_response
 from kfcore.client.errors import BadRequest, ServiceUnavailable
 
-_TRUE = frozenset({"true", "1"})
 PORTS = 16
 
 
@@ -76,7 +75,7 @@ def _process(
 ) -> Upgrade:
     container = choose_container(pod, query.get("container", ""))
     wanted = channels.Wanted(
-        **{name: query.get(name, "") in _TRUE for name in ("stdin", "stdout", "stderr", "tty")},
+        **{name: boolean_parameter(query, name) for name in ("stdin", "stdout", "stderr", "tty")},
     )
     if not (wanted.stdin or wanted.stdout or wanted.stderr):
         raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
