@@ -17,6 +17,7 @@ from kfcore.apiserver.schema import fill_defaults, prune
 from kfcore.apiserver.status import FieldError, bad_request, invalid_value, required, unsupported
 from kfcore.apiserver.storage import Change, Collection, Stored
 from kfcore.apiserver.strategy import Strategy
+from kfcore.apiserver.structural import schema_problems
 from kfcore.apiserver.validation import validate, with_rules
 
 CRD_GROUP = "apiextensions.k8s.io"
@@ -253,7 +254,7 @@ def validate_crd(crd: Manifest, previous: Manifest | None) -> list[FieldError]:
         elif why := dns_label_1035(name.lower()):
             errors.append(invalid_value(f"spec.names.{field}", name, why))
     malformed = _validate_versions(spec["versions"])
-    errors += malformed or _validate_rules(spec["versions"])
+    errors += malformed or _validate_schemas(spec["versions"])
     if previous is not None:
         for path in ("group", "scope", "names.kind", "names.plural"):
             *parents, last = path.split(".")
@@ -265,14 +266,16 @@ def validate_crd(crd: Manifest, previous: Manifest | None) -> list[FieldError]:
     return errors
 
 
-def _validate_rules(versions: list[Manifest]) -> list[FieldError]:
-    """What is wrong with the schemas' CEL rules. A schema that all versions share is named once."""
+def _validate_schemas(versions: list[Manifest]) -> list[FieldError]:
+    """What is wrong with the schemas, and with their CEL rules. A schema that all versions share is named once."""
     schemas: list[Manifest] = [version["schema"]["openAPIV3Schema"] for version in versions]
     if all(schema == schemas[0] for schema in schemas):
-        return rule_problems(schemas[0], "spec.validation.openAPIV3Schema")
+        places = {"spec.validation.openAPIV3Schema": schemas[0]}
+    else:
+        places = {f"spec.versions[{index}].schema.openAPIV3Schema": schema for index, schema in enumerate(schemas)}
     errors: list[FieldError] = []
-    for index, schema in enumerate(schemas):
-        errors += rule_problems(schema, f"spec.versions[{index}].schema.openAPIV3Schema")
+    for place, schema in places.items():
+        errors += schema_problems(schema, place) or rule_problems(schema, place)
     return errors
 
 
@@ -288,12 +291,6 @@ def _validate_versions(versions: list[Manifest]) -> list[FieldError]:
         schema = version.get("schema") or {}
         if not isinstance(schema, dict) or not isinstance(schema.get("openAPIV3Schema"), dict):
             errors.append(required(f"{place}.schema.openAPIV3Schema", "schemas are required"))
-        elif schema["openAPIV3Schema"].get("type") != "object":
-            value = schema["openAPIV3Schema"].get("type", "")
-            why = "must be object at the root" if value else "must not be empty at the root"
-            errors.append(
-                FieldError("FieldValueRequired", f"{place}.schema.openAPIV3Schema.type", f"Required value: {why}")
-            )
         for number, column in enumerate(version.get("additionalPrinterColumns") or ()):
             errors += [
                 required(f"{place}.additionalPrinterColumns[{number}].{field}")

@@ -41,6 +41,13 @@ def validate(manifest: Manifest, schema: Manifest, previous: Manifest | None = N
     return [error for error in errors if not _unchanged(error.field, manifest, previous)]
 
 
+def validate_value(value: Any, schema: Manifest) -> list[FieldError]:
+    """The rules of `schema` that a value inside an object breaks."""
+    errors: list[FieldError] = []
+    _validate(value, schema, "", errors)
+    return errors
+
+
 def _unchanged(place: str, manifest: Any, previous: Any) -> bool:
     """Whether the value at `place` (`spec.parts[0].name`) is what it was. Items of lists are compared list by list."""
     for name in place.split("."):

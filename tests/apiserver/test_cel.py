@@ -216,6 +216,24 @@ async def test_a_crd_with_a_malformed_rule_is_refused(rule: Any, field: str, why
     assert why in cause["message"]
 
 
+@pytest.mark.parametrize(
+    ("schema", "field", "message"),
+    [
+        (of({"a": {}}), "properties[a].type", "Required value: must not be empty for specified object fields"),
+        (of({"a": {"type": "array"}}), "properties[a].items", "Required value: must be specified"),
+        (of({"a": {"type": "text"}}), "properties[a].type", 'Unsupported value: "text"'),
+        (of({"a": {**NUMBER, "default": "x"}}), "properties[a].default", "must be of type integer"),
+        (of({"a": TEXT}, additionalProperties=TEXT), "additionalProperties", "are mutual exclusive"),
+    ],
+)
+async def test_a_crd_whose_schema_is_not_structural_is_refused(schema: Any, field: str, message: str) -> None:
+    status, body = await ask(ApiServer(), "POST", CRDS, things(schema))
+    (cause,) = body["details"]["causes"]
+    assert status == 422
+    assert cause["field"] == f"spec.validation.openAPIV3Schema.properties[spec].{field}"
+    assert message in cause["message"]
+
+
 def job(kind: Any, **spec: Any) -> Any:
     return {"apiVersion": "kubeflow.org/v1", "kind": kind.resource.kind, "metadata": {"name": "job"}, "spec": spec}
 
