@@ -22,6 +22,7 @@ from kfcore.apiserver.http import HttpServer
 from kfcore.apiserver.kubeconfig import write_kubeconfig
 from kfcore.apiserver.logs import LogOptions
 from kfcore.apiserver.server import ApiServer
+from kfcore.apiserver.tls import ephemeral_certificate
 
 KUBECTL = shutil.which("kubectl") or ""
 TOKEN = "a-token-for-tests"
@@ -124,12 +125,12 @@ class Serving:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
         self.url = asyncio.run_coroutine_threadsafe(self._start(), self.loop).result(10)
-        write_kubeconfig(self.kubeconfig, self.url, TOKEN)
+        write_kubeconfig(self.kubeconfig, self.url, TOKEN, authority=self._http.authority)
 
     async def _start(self) -> str:
         self.api = ApiServer(pod_logs=self.logs)
         self.api.install_crd(WIDGET)
-        self._http = HttpServer(self.api, token=TOKEN)
+        self._http = HttpServer(self.api, token=TOKEN, tls=ephemeral_certificate())
         await self._http.start()
         return self._http.url
 
