@@ -58,7 +58,7 @@ def served_bytes(kind: ServedKind, stored: Stored) -> bytes:
     """The object's JSON, as `kind` serves it."""
     if not stored.data:
         return encode_json(_serve(kind, stored.manifest))
-    if stored.manifest["apiVersion"] == kind.resource.api_version:
+    if stored.api_version == kind.resource.api_version:
         return stored.data
     return encode_json(_serve(kind, stored.manifest))
 

@@ -31,7 +31,7 @@ _decoded: deque[Stored] = deque()
 class Stored:
     """One object as of one resource version; never changed. Without `data`, it is an answer that was not stored."""
 
-    __slots__ = ("_manifest", "data", "key", "labels", "owners", "uid", "version")
+    __slots__ = ("_manifest", "api_version", "data", "key", "labels", "owners", "uid", "version")
 
     def __init__(self, manifest: Manifest, data: bytes, version: int) -> None:
         metadata = manifest["metadata"]
@@ -39,6 +39,7 @@ class Stored:
         self.uid: str = metadata.get("uid", "")
         self.labels: Mapping[str, str] = metadata.get("labels") or _NO_LABELS
         self.owners = _owner_uids(manifest)
+        self.api_version: str = manifest.get("apiVersion", "")
         self.data = data
         self.version = version
         self._manifest: Manifest | None = manifest
