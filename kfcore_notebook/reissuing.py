@@ -47,6 +47,7 @@ class EventReissuer:
         self._clock = clock
         self._failed = failed
         self._seen: dict[str, int] = {}
+        self._started = clock.now()
 
     async def reconcile(self, request: Request) -> Result | None:
         try:
@@ -65,10 +66,11 @@ class EventReissuer:
         involved = event.involved_object
         if involved.kind == "StatefulSet" and event.type == "Warning":
             self._failed(notebook, event)
-        is_first = request.key not in self._seen
+        created = event.metadata.creation_timestamp
+        may_be_issued = request.key not in self._seen and created is not None and created < self._started
         self._seen[request.key] = event.count
         message = f"Reissued from {involved.kind.lower()}/{involved.name}: {event.message}"
-        if is_first and await self._is_there(notebook, event, message):
+        if may_be_issued and await self._is_there(notebook, event, message):
             return None
         record = self.recorder.warning if event.type == "Warning" else self.recorder.normal
         record(notebook, event.reason, message)

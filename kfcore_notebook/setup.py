@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from kfcore.api.core import Event
+from kfcore.cache.reflector import Selection
 from kfcore.controller.handlers import Request
-from kfcore_notebook.activity import HttpServers
+from kfcore_notebook.activity import HttpServers, Servers
 from kfcore_notebook.api import Notebook
 from kfcore_notebook.children import Service, StatefulSet, VirtualService
 from kfcore_notebook.controller import COMPONENT, NotebookController, enqueue_notebook_of_pod
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 
 
 def set_up(
-    cls: type[NotebookController], manager: Manager, options: OperatorOptions, settings: NotebookSettings
+    cls: type[NotebookController],
+    manager: Manager,
+    options: OperatorOptions,
+    settings: NotebookSettings,
+    servers: Servers | None = None,
 ) -> NotebookController:
+    """`servers` are who is asked for activity (None: the notebooks' own, over HTTP)."""
     metrics = manager.metrics.source(NotebookMetrics)
     metrics.stateful_sets = manager.cache.informer(StatefulSet).store.list
     recorder = manager.recorder(COMPONENT)
@@ -58,7 +64,9 @@ def set_up(
             if controller.reached(notebook, trouble):
                 running.queue.add(Request.of(notebook))
 
-        servers = HttpServers(settings, manager.clock, door=options.service_door)
+        if servers is None:
+            servers = http = HttpServers(settings, manager.clock, door=options.service_door)
+            manager.add_runnable(_close_at_the_end(http))
         culler = Culler(
             manager.client,
             servers,
@@ -76,7 +84,6 @@ def set_up(
             workers=settings.cull_concurrency,
             name="notebook-culling",
         )
-        manager.add_runnable(_close_at_the_end(servers))
     return controller
 
 
