@@ -1,5 +1,5 @@
-"""What every `Client`, and every informer over one, does: on the API in this process, called directly and over HTTP, and,
-with `KUBECONFIG` set, on that cluster, in a namespace of its own.
+"""What every `Client`, and every informer over one, does: on the API in this process, called directly and over HTTP,
+and, with `KUBECONFIG` set, on that cluster, in a namespace of its own.
 """
 
 import asyncio
@@ -100,7 +100,13 @@ async def test_an_object_lives_its_life(client: RestClient, ns: str) -> None:
 async def test_a_status_is_written_apart(client: RestClient, ns: str) -> None:
     spec = {"clusterIP": "None", "ports": [{"port": 80}]}
     await client.create(AnyService, {"metadata": {"name": "a"}, "spec": spec}, ns)
-    seen = {"type": "Seen", "status": "True", "reason": "Test", "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z"}
+    seen = {
+        "type": "Seen",
+        "status": "True",
+        "reason": "Test",
+        "message": "",
+        "lastTransitionTime": "2024-01-01T00:00:00Z",
+    }
     await client.patch(AnyService, "a", ns, {"status": {"conditions": [seen]}})
     assert "conditions" not in (await client.get(AnyService, "a", ns)).raw.get("status", {})
     await client.patch(AnyService, "a", ns, {"status": {"conditions": [seen]}}, subresource="status")
