@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from kfcore.api.core import Event
-from kfcore.cache.reflector import Selection
 from kfcore.controller.handlers import Request
 from kfcore_notebook.activity import HttpServers, Servers
 from kfcore_notebook.api import Notebook
