@@ -136,6 +136,14 @@ async def test_only_the_wanted_namespaces_and_objects_are_watched(
         assert "one" in [namespace.name for namespace in await cache.list(Namespace)]
 
 
+async def test_a_type_that_is_watched_already_cannot_be_narrowed(client: FakeClient, clock: FakeClock) -> None:
+    cache = Cache(client, clock)
+    cache.select(Pod, Selection(label_selector="keep=yes"))
+    cache.informer(Pod)
+    with pytest.raises(ValueError, match="select before anyone asks"):
+        cache.select(Pod, Selection())
+
+
 async def test_a_late_subscriber_hears_what_exists_and_a_resync_repeats_it(
     client: FakeClient, server: FakeClient, clock: FakeClock
 ) -> None:
