@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from kfcore.api.core import Event
+from kfcore.cache.reflector import Selection
 from kfcore.controller.handlers import Request
 from kfcore_notebook.activity import HttpServers, Servers
 from kfcore_notebook.api import Notebook
@@ -31,6 +32,7 @@ def set_up(
     servers: Servers | None = None,
 ) -> NotebookController:
     """`servers` are who is asked for activity (None: the notebooks' own, over HTTP)."""
+    manager.cache.select(NotebookPod, Selection("notebook-name"))  # not every pod of the cluster
     metrics = manager.metrics.source(NotebookMetrics)
     metrics.stateful_sets = manager.cache.informer(StatefulSet).store.list
     recorder = manager.recorder(COMPONENT)

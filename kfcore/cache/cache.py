@@ -51,7 +51,7 @@ class Cache:
         self._client = client
         self._clock = clock or SystemClock()
         self._namespaces = namespaces
-        self._selections = selections or {}
+        self._selections = dict(selections or {})
         self._resync_seconds = resync_seconds
         self._patience = patience
         self._streaming_list = streaming_list
@@ -76,6 +76,12 @@ class Cache:
         if self._group:
             self._start(informer)
         return informer
+
+    def select(self, kind: type[T], selection: Selection) -> None:
+        """Keep only some objects of a type, for all who read it. Raises ValueError once it is watched."""
+        if kind in self._informers:
+            raise ValueError(f"{kind.__name__} is watched already: select before anyone asks for it")
+        self._selections[kind] = selection
 
     def add_index(self, kind: type[T], name: str, function: IndexFunction[T]) -> None:
         """Let `by_index` find objects by the values that `function` gives them."""
