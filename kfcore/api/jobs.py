@@ -5,6 +5,7 @@ is `class EchoJob(Job[EchoJobSpec], group=…, version=…, kind=…)`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import Field, ValidatorFunctionWrapHandler, model_validator
@@ -107,11 +108,13 @@ class JobSpec(Model):
     replica_specs: dict[Any, ReplicaSpec]
 
     @classmethod
+    @cache
     def replicas_alias(cls) -> str:
         """The JSON name of `replica_specs`."""
         return cls.model_fields["replica_specs"].alias or "replicaSpecs"
 
     @classmethod
+    @cache
     def replica_types(cls) -> tuple[str, ...]:
         """The replica types that the spec knows; empty when it takes any."""
         return _literal_keys(cls.model_fields["replica_specs"])

@@ -73,7 +73,7 @@ class LabelSelector:
     @classmethod
     def from_labels(cls, labels: Mapping[str, str]) -> Self:
         """The selector of exactly these labels."""
-        return cls(tuple(Requirement(key, "in", frozenset({value})) for key, value in labels.items()))
+        return cls(_exactly(tuple(labels.items())))
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
@@ -101,6 +101,11 @@ class LabelSelector:
 
     def __bool__(self) -> bool:
         return bool(self.requirements)
+
+
+@lru_cache(512)
+def _exactly(labels: tuple[tuple[str, str], ...]) -> tuple[Requirement, ...]:
+    return tuple(Requirement(key, "in", frozenset({value})) for key, value in labels)
 
 
 @lru_cache(512)
