@@ -1,0 +1,103 @@
+"""A headless Chromium that a test drives through its debugging port: open, look, press keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Page:
+    """One tab."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._last = 0
+
+    async def call(self, method: str, **params: Any) -> Any:
+        self._last += 1
+        await self._socket.send_json({"id": self._last, "method": method, "params": params})
+        while True:
+            answer = json.loads(await self._socket.receive_str(timeout=60))
+            if answer.get("id") == self._last:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    async def open(self, url: str) -> None:
+        await self.call("Page.navigate", url=url)
+
+    async def value(self, expression: str) -> Any:
+        return (await self.call("Runtime.evaluate", expression=expression))["result"].get("value")
+
+    async def until(self, expression: str, seconds: float = 60) -> None:
+        """Wait until an expression is true in the page."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if await self.value(f"Boolean({expression})"):
+                return
+            await asyncio.sleep(0.3)
+        shown = await self.value("document.body.innerText.slice(0, 2000)")
+        raise AssertionError(f"not within {seconds} s: {expression}; the page shows: {shown}")
+
+    async def press(self, key: str, code: int, modifiers: int = 0) -> None:
+        for kind in ("keyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                modifiers=modifiers,
+                text="\r" if key == "Enter" and kind == "keyDown" else "",
+            )
+
+
+@asynccontextmanager
+async def browser(profile: Path) -> AsyncIterator[Page]:
+    assert CHROMIUM is not None
+    command = [
+        CHROMIUM,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--window-size=1600,1000",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={profile}",
+        "about:blank",
+    ]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        port = await _port(profile / "DevToolsActivePort")
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                tabs = [tab for tab in await answer.json() if tab["type"] == "page"]
+            async with session.ws_connect(tabs[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                yield Page(socket)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _port(file: Path) -> int:
+    for _ in range(200):
+        if text := await asyncio.to_thread(_read, file):
+            return int(text.splitlines()[0])
+        await asyncio.sleep(0.1)
+    raise AssertionError("Chromium does not start")
+
+
+def _read(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
