@@ -1,0 +1,95 @@
+"""An elastic PyTorchJob trains for real under torchrun: a worker is killed, another is added, and it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from local_run import EXAMPLES, needs
+
+from kfcore.api.core import Pod
+from kfcore.api.meta import Manifest, untyped
+from kfcore.apiserver.logs import LogOptions
+from kfcore.client.errors import ApiError
+from kfcore_local.cluster import LocalCluster
+from kfcore_pytorch import PyTorchJob
+
+pytestmark = [pytest.mark.slow, needs("torch", "demo"), needs("sklearn", "demo")]
+
+Jobs, Pods = untyped(PyTorchJob.resource), untyped(Pod.resource)
+
+
+def an_elastic_job(snapshot: Path, **env: str) -> Manifest:
+    job: Manifest = yaml.safe_load((EXAMPLES / "pytorch/elastic.yaml").read_text())
+    (container,) = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    container["workingDir"] = str(EXAMPLES / "pytorch")
+    variables = {entry["name"]: entry["value"] for entry in container["env"]} | {"SNAPSHOT": str(snapshot), **env}
+    container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
+    return job
+
+
+class Run:
+    """A running job, as its user watches it."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.cluster = cluster
+
+    async def log(self, pod: str) -> str:
+        try:
+            found = (await self.cluster.client.get(Pods, pod, "default")).raw
+            chunks = [chunk async for chunk in self.cluster.logs.read(found, "pytorch", LogOptions())]
+        except ApiError:
+            return ""  # not there yet
+        return b"".join(chunks).decode()
+
+    async def shows(self, pod: str, pattern: str) -> re.Match[str]:
+        """Wait until a pod has logged something."""
+        while (found := re.search(pattern, await self.log(pod))) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+        return found
+
+    async def conditions(self) -> list[str]:
+        status = (await self.cluster.client.get(Jobs, "elastic", "default")).raw.get("status") or {}
+        return [c["type"] for c in status.get("conditions") or [] if c["status"] == "True"]
+
+    async def ends(self) -> str:
+        while not {"Succeeded", "Failed"} & set(await self.conditions()):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+        return (await self.conditions())[-1]
+
+
+@asynccontextmanager
+async def running(job: Manifest) -> AsyncIterator[Run]:
+    async with LocalCluster() as cluster, asyncio.timeout(150):
+        await cluster.client.create(Jobs, job, "default")
+        yield Run(cluster)
+
+
+async def test_a_worker_killed_mid_training_comes_back_and_the_job_succeeds(tmp_path: Path) -> None:
+    async with running(an_elastic_job(tmp_path / "snapshot.pt", EPOCHS="12", PAUSE="0.2")) as run:
+        agent = await run.shows("elastic-worker-1", r"of 2 trains from epoch 1 on, under torchrun (\d+)")
+        await run.shows("elastic-worker-0", "epoch=3 |epoch=4 ")
+        os.kill(int(agent[1]), signal.SIGKILL)
+        again = await run.shows("elastic-worker-0", r"of 2 trains from epoch ([2-9]|1\d) on")
+        assert int(again[1]) >= 3
+        assert await run.ends() == "Succeeded"
+        pod: Any = (await run.cluster.client.get(Pods, "elastic-worker-1", "default")).raw
+        assert pod["status"]["containerStatuses"][0]["restartCount"] >= 1
+
+
+async def test_a_job_scaled_up_mid_training_goes_on_with_more_workers(tmp_path: Path) -> None:
+    async with running(an_elastic_job(tmp_path / "snapshot.pt", EPOCHS="20", PAUSE="0.3")) as run:
+        await run.shows("elastic-worker-0", "epoch=2 of 2 workers")
+        change = {"spec": {"pytorchReplicaSpecs": {"Worker": {"replicas": 3}}}}
+        await run.cluster.client.patch(Jobs, "elastic", "default", change)
+        await run.shows("elastic-worker-2", r"of 3 trains from epoch ([3-9]|\d\d) on")
+        await run.shows("elastic-worker-0", "of 3 workers|of 3 trains")
+        assert await run.ends() == "Succeeded"
