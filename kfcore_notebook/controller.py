@@ -22,6 +22,7 @@ from kfcore.clock import Clock, SystemClock
 from kfcore.controller.controller import Result
 from kfcore.controller.events import EventRecorder
 from kfcore.controller.handlers import Request, enqueue_mapped
+from kfcore.controller.permissions import READ, Permission, on
 from kfcore_notebook.api import Notebook
 from kfcore_notebook.applying import Applier, CreateFailed, NameTaken
 from kfcore_notebook.children import (
@@ -86,6 +87,18 @@ class NotebookController:
         self._reader = reader or client
         self._applier = Applier(client, self._reader)
         self._known: dict[Request, _Known] = {}
+
+    @classmethod
+    def permissions(cls) -> tuple[Permission, ...]:
+        """What the controllers of notebooks need leave for; `kfcore rbac` makes the operator's role of it."""
+        return (
+            on(Notebook, *READ, "patch"),  # the annotations about activity
+            on(Notebook, "get", "patch", subresource="status"),
+            on(Notebook, "update", subresource="finalizers"),  # it owns with blockOwnerDeletion
+            *(on(kind, *READ, "create", "patch") for kind in (StatefulSet, Service, VirtualService)),
+            on(NotebookPod, *READ),
+            on(Event, *READ),
+        )
 
     @classmethod
     def setup(cls, manager: Manager, options: OperatorOptions) -> NotebookController:

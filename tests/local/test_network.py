@@ -123,3 +123,11 @@ def test_without_own_addresses_the_ports_keep_jobs_apart(tmp_path: Path) -> None
     one = network.rewrite_variables(a_pod("a-0", "a"), literal(PEERS="a-0:1,a-1:1"))["PEERS"].split(",")
     assert one[0] != one[1]
     assert all(peer.startswith("127.0.0.1:") for peer in one)
+
+
+def test_two_servers_that_listen_at_all_addresses_do_not_meet(network: Network) -> None:
+    one, other = a_pod("one"), a_pod("other")
+    addresses = network.add_pod(one), network.add_pod(other)
+    told = [network.rewrite_argument(pod, "--ip=0.0.0.0") for pod in (one, other)]
+    assert told == [f"--ip={address}" for address in addresses]
+    assert network.rewrite_argument(one, "10.0.0.0.0") == "10.0.0.0.0"
