@@ -7,7 +7,6 @@ import json
 import pytest
 from notebook_cluster import NAMESPACE, NOTEBOOKS, Cluster, a_notebook
 
-from kfcore.api.core import Event
 from kfcore.client.errors import Invalid
 from kfcore.client.interface import Propagation
 from kfcore_notebook.children import Service, StatefulSet
@@ -193,20 +192,3 @@ async def test_somebody_elses_service_of_the_name_is_not_touched_and_named_in_a_
         await cluster.create(a_notebook())
         assert (await cluster.condition("ChildrenOwned"))["reason"] == "NameTaken"
         assert (await cluster.service()).raw["spec"]["selector"] == {"app": "theirs"}
-
-
-async def test_an_operator_killed_after_any_request_converges() -> None:
-    for survived in range(1, 5):
-        cluster = Cluster(PLAIN)
-        await cluster.create(a_notebook())
-        async with cluster.operator():
-            pass
-        for kind, gone in ((StatefulSet, survived % 2), (Service, survived > 2)):
-            if gone:
-                await cluster.client.delete(kind, "nb", NAMESPACE)
-        async with cluster.operator():
-            await cluster.rest()
-            await cluster.pod_runs()
-            assert (await cluster.status())["readyReplicas"] == 1
-        kinds = [event.reason for event in await cluster.client.list(Event, NAMESPACE)]
-        assert "FailedCreate" not in kinds
