@@ -29,7 +29,7 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """A transport that the operator dies in at its n-th write: before the server gets it, or before the answer comes."""
+    """A transport that the operator dies in at its n-th write: before the server gets it, or before the answer."""
 
     def __init__(self, transport: Any, dies_at: int, answered: bool) -> None:
         self.transport, self.left, self.answered = transport, dies_at, answered
