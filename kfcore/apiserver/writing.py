@@ -258,6 +258,11 @@ class Writing:
         return Response(200, dict(JSON), list_body(kind, chosen, {"resourceVersion": str(version)}))
 
 
+def _beginning(body: Manifest) -> str:
+    """The first 200 bytes of a body, for a message; a character that they cut in two is left out."""
+    return encode_json(body)[:200].decode(errors="ignore")
+
+
 def check_kind(resource: Resource, body: Any, *, custom: bool, exact: bool = False) -> Manifest:
     """`body` as an object of `resource`. Raises BadRequest when it is something else."""
     what = f'{resource.kind} in version "{resource.version}"'
@@ -268,9 +273,9 @@ def check_kind(resource: Resource, body: Any, *, custom: bool, exact: bool = Fal
         )
     kind, api_version = body.get("kind"), body.get("apiVersion")
     if not kind and (custom or exact):
-        raise bad_request(f"Object 'Kind' is missing in '{encode_json(body)[:200].decode()}'")
+        raise bad_request(f"Object 'Kind' is missing in '{_beginning(body)}'")
     if not api_version and (custom or exact):
-        raise bad_request(f"Object 'apiVersion' is missing in '{encode_json(body)[:200].decode()}'")
+        raise bad_request(f"Object 'apiVersion' is missing in '{_beginning(body)}'")
     kind, api_version = kind or resource.kind, api_version or resource.api_version
     if kind != resource.kind:
         version = str(api_version).rpartition("/")[2]

@@ -292,6 +292,15 @@ async def test_a_body_that_is_no_object_is_refused(body: bytes, status: int) -> 
     assert response.status == status
 
 
+@pytest.mark.parametrize("offset", range(4))
+async def test_an_object_without_a_kind_is_quoted_wherever_the_quotation_ends(offset: int) -> None:
+    body = {"metadata": {"name": "p", "annotations": {"a": "x" * offset + "é" * 200}}}
+    path = "/api/v1/namespaces/default/pods/p?fieldManager=m"
+    answer = await send(a_server(), "PATCH", path, body, content_type="application/apply-patch+yaml")
+    assert answer.status == 400
+    assert b"is missing in" in answer.body
+
+
 async def test_an_unknown_media_type_is_refused() -> None:
     response = await send(
         a_server(), "POST", "/api/v1/namespaces/default/configmaps", b"x", content_type="application/x-odd"
