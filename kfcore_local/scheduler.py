@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import structlog
 
 from kfcore.api.core import Pod
-from kfcore.api.meta import Manifest, Object, ServerObject, Struct
+from kfcore.api.meta import Manifest, ServerObject, Struct
 from kfcore.api.resource import Resource
 from kfcore.cache.informer import Change, Informer
 from kfcore.cache.reflector import Selection
@@ -22,22 +22,6 @@ from kfcore.controller.workqueue import WorkQueue
 log = structlog.get_logger(__name__)
 
 SCHEDULER_NAME = "default-scheduler"
-
-
-class Binder(Client, Protocol):
-    """A client that can write the `binding` subresource, as `kfcore.client.rest.RestClient` does."""
-
-    async def subresource(
-        self,
-        method: str,
-        kind: type[Object],
-        name: str,
-        namespace: str | None,
-        subresource: str,
-        *,
-        query: dict[str, str] | None = None,
-        body: Manifest | None = None,
-    ) -> bytes: ...
 
 
 class PendingPodSpec(Struct, frozen=True):
@@ -57,7 +41,7 @@ class Scheduler:
     those in `also`, whose part it plays."""
 
     def __init__(
-        self, client: Binder, *, node_name: str, also: Collection[str] = (), clock: Clock | None = None
+        self, client: Client, *, node_name: str, also: Collection[str] = (), clock: Clock | None = None
     ) -> None:
         self._client = client
         self._node_name = node_name
