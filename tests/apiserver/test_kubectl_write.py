@@ -210,7 +210,6 @@ def test_delete_cascades_as_asked(kubectl: Kubectl, cascade: str, left: str) -> 
     pod["metadata"]["ownerReferences"] = [owner]
     kubectl.apply(pod)
     kubectl("delete", "widget", "w", f"--cascade={cascade}")
-    time.sleep(0.2)
     assert kubectl("get", "pods", "-o", "name").out == left
 
 

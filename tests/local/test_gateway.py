@@ -60,9 +60,17 @@ class Behind:
         found: str = (await response.json())["path"]
         return found
 
-    async def knows(self, kind: Any, manifest: Manifest) -> None:
+    async def becomes(self, path: str, status: int) -> aiohttp.ClientResponse:
+        """The answer, once the gateway has seen what it depends on."""
+        async with asyncio.timeout(10):
+            while (response := await self.get(path)).status != status:  # noqa: ASYNC110 (asked as a browser would)
+                await asyncio.sleep(0.01)
+        return response
+
+    async def routes(self, kind: Any, manifest: Manifest, path: str) -> None:
+        """Create a route, and wait until it leads somewhere."""
         await self.client.create(kind, manifest, "team")
-        await asyncio.sleep(0.1)
+        await self.becomes(path, 200)
 
 
 @pytest.fixture
@@ -95,8 +103,9 @@ async def serving() -> AsyncIterator[Behind]:
     running = asyncio.create_task(gateway.run())
     try:
         async with aiohttp.ClientSession() as session:
-            await asyncio.sleep(0.2)
-            yield Behind(client, gateway, session, port)
+            behind = Behind(client, gateway, session, port)
+            await behind.becomes("/services/team/web/", 200)
+            yield behind
     finally:
         running.cancel()
         await gateway.stop()
@@ -117,7 +126,7 @@ async def test_an_ingress_routes_by_whole_segments_and_by_host(behind: Behind) -
         {"path": "/only", "pathType": "Exact", "backend": backend},
     ]
     rules = [{"http": {"paths": paths}}, {"host": "model.example", "http": {"paths": [{**paths[0], "path": "/"}]}}]
-    await behind.knows(Ingress, {"metadata": {"name": "i"}, "spec": {"rules": rules}})
+    await behind.routes(Ingress, {"metadata": {"name": "i"}, "spec": {"rules": rules}}, "/only")
     assert await behind.path_of("/app/x") == "/app/x"
     assert await behind.path_of("/only") == "/only"
     assert (await behind.get("/apple")).status == 404
@@ -134,7 +143,7 @@ async def test_a_virtual_service_rewrites_the_path_and_sets_headers(behind: Behi
         "route": [{"destination": {"host": "web.team.svc.cluster.local", "port": {"number": 80}}}],
     }
     spec = {"hosts": ["*"], "gateways": ["kubeflow/kubeflow-gateway"], "http": [route]}
-    await behind.knows(VirtualService, {"metadata": {"name": "v"}, "spec": spec})
+    await behind.routes(VirtualService, {"metadata": {"name": "v"}, "spec": spec}, "/notebook/team/nb/")
     answer = await (await behind.get("/notebook/team/nb/lab?x=1")).json()
     assert answer["path"] == "/lab?x=1"
     assert answer["headers"]["X-Root"] == "/notebook/team/nb"
@@ -193,7 +202,5 @@ async def test_a_pods_redirect_and_an_empty_service_are_answered_as_what_they_ar
     await behind.client.patch(
         PODS, "p", "team", {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}, subresource="status"
     )
-    await asyncio.sleep(0.2)
-    response = await behind.get("/services/team/web/")
-    assert response.status == 503
+    response = await behind.becomes("/services/team/web/", 503)
     assert response.headers["Refresh"] == "1"
