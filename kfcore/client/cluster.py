@@ -9,6 +9,8 @@ import os
 import ssl
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kfcore.client.http import Connection, HttpTransport
 from kfcore.client.rest import RestClient
@@ -99,9 +101,17 @@ def _default_kubeconfig() -> Path | None:
     return None if os.environ.get("KUBERNETES_SERVICE_HOST") else Path.home() / ".kube" / "config"
 
 
+def environment_proxy(url: str) -> str | None:
+    """The proxy to a server: by `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` in either case, else the system's."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
+
+
 async def _open_configured(kubeconfig: Path | None, context: str | None) -> Connection:
     import yaml
-    from aiohttp import BasicAuth
+    from aiohttp import BasicAuth, ClientSession
     from kubernetes_asyncio.client import ApiClient, Configuration
     from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
@@ -115,7 +125,12 @@ async def _open_configured(kubeconfig: Path | None, context: str | None) -> Conn
     except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         source = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
         raise ConfigurationError(f"cannot use {source}: {error}") from error
-    rest = ApiClient(configuration).rest_client
+    # A session of our own over their connector: theirs asks the environment for a proxy and ~/.netrc for a password at
+    # each request, in a thread each; the proxy is found once, and a password there is not for an API server.
+    theirs = ApiClient(configuration).rest_client.pool_manager
+    session = ClientSession(connector=theirs.connector)
+    theirs.detach()
+    url = str(configuration.host).rstrip("/")
 
     async def authorization() -> str | None:
         key: str | None = await configuration.get_api_key_with_prefix("BearerToken")
@@ -124,9 +139,9 @@ async def _open_configured(kubeconfig: Path | None, context: str | None) -> Conn
         return key
 
     return Connection(
-        rest.pool_manager,
-        str(configuration.host).rstrip("/"),
+        session,
+        url,
         authorization,
-        proxy=configuration.proxy,
+        proxy=configuration.proxy or environment_proxy(url),
         server_hostname=configuration.tls_server_name,
     )
