@@ -26,21 +26,10 @@ class JAXJobSpec(JobSpec):
     )
 
 
-class JAXJob(
-    Job[JAXJobSpec],
-    group="kubeflow.org",
-    version="v1",
-    kind="JAXJob",
-    subresources=frozenset({"status", "scale"}),
-):
+class JAXJob(Job[JAXJobSpec], group="kubeflow.org", version="v1", kind="JAXJob", scales="Worker"):
     """Distributed training with JAX."""
 
     container_name: ClassVar[str] = CONTAINER
-    scale_paths: ClassVar[dict[str, str]] = {
-        "specReplicasPath": ".spec.jaxReplicaSpecs.Worker.replicas",
-        "statusReplicasPath": ".status.replicaStatuses.Worker.active",
-        "labelSelectorPath": ".status.replicaStatuses.Worker.selector",
-    }
 
     def rule_violations(self) -> Iterator[FieldError]:
         yield from super().rule_violations()
@@ -52,7 +41,6 @@ class JAXJobController(JobController[JAXJob]):
 
     container_name: ClassVar[str] = CONTAINER
     port: ClassVar[int] = PORT
-    selector_in_status: ClassVar[bool] = True
 
     def set_cluster_spec(self, job: JAXJob, template: PodTemplate, replica_type: str, index: int) -> None:
         hosts = self.hosts(job, replica_type)

@@ -81,21 +81,10 @@ class PyTorchJobSpec(JobSpec):
     )
 
 
-class PyTorchJob(
-    Job[PyTorchJobSpec],
-    group="kubeflow.org",
-    version="v1",
-    kind="PyTorchJob",
-    subresources=frozenset({"status", "scale"}),
-):
+class PyTorchJob(Job[PyTorchJobSpec], group="kubeflow.org", version="v1", kind="PyTorchJob", scales="Worker"):
     """Distributed training with PyTorch."""
 
     container_name: ClassVar[str] = CONTAINER
-    scale_paths: ClassVar[dict[str, str]] = {
-        "specReplicasPath": ".spec.pytorchReplicaSpecs.Worker.replicas",
-        "statusReplicasPath": ".status.replicaStatuses.Worker.active",
-        "labelSelectorPath": ".status.replicaStatuses.Worker.selector",
-    }
 
     def rule_violations(self) -> Iterator[FieldError]:
         yield from super().rule_violations()

@@ -23,7 +23,6 @@ class PyTorchJobController(JobController[PyTorchJob]):
     container_name: ClassVar[str] = CONTAINER
     port: ClassVar[int] = PORT
     default_restart_policy: ClassVar[str] = "OnFailure"
-    selector_in_status: ClassVar[bool] = True
 
     @classmethod
     def permissions(cls) -> tuple[Permission, ...]:

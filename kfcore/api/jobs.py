@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, cast, get_args, get_origin
 
 from pydantic import Field, ValidatorFunctionWrapHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -211,7 +211,9 @@ SpecT = TypeVar("SpecT", bound=JobSpec)
 
 
 class Job(CustomResource, Generic[SpecT]):
-    """Base of a job kind; the class arguments are those of `CustomResource`."""
+    """Base of a job kind; the class arguments are those of `CustomResource`, and `scales`: the replica type whose
+    number `kubectl scale` and an autoscaler change.
+    """
 
     # The path of each scale field, for the CRD's scale subresource; empty where the kind has none.
     scale_paths: ClassVar[dict[str, str]] = {}
@@ -220,6 +222,19 @@ class Job(CustomResource, Generic[SpecT]):
 
     spec: SpecT
     status: JobStatus = Field(default_factory=JobStatus)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, scales: str = "", **kwargs: Any) -> None:
+        if scales:
+            kwargs["subresources"] = kwargs.get("subresources", frozenset({"status"})) | {"scale"}
+            spec = cast("type[JobSpec]", cls.model_fields["spec"].annotation)
+            status = f".status.replicaStatuses.{scales}"
+            cls.scale_paths = {
+                "specReplicasPath": f".spec.{spec.replicas_alias()}.{scales}.replicas",
+                "statusReplicasPath": f"{status}.active",
+                "labelSelectorPath": f"{status}.selector",
+            }
+        super().__pydantic_init_subclass__(**kwargs)
 
     def rule_violations(self) -> Iterable[FieldError]:
         """What the job breaks of its kind's rules; a kind adds its own to these."""

@@ -76,8 +76,6 @@ class JobController(Generic[JobT]):
     operator_name: ClassVar[str] = ""
     """`<kind>-controller` in lower case, unless set: a label of what the job owns, and the source of its events."""
     default_restart_policy: ClassVar[str] = "Never"
-    selector_in_status: ClassVar[bool] = False
-    """Whether replica statuses hold a selector, as the scale subresource needs."""
     owned_kinds: ClassVar[tuple[type[Object], ...]] = (Pod, Service)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -76,7 +76,7 @@ def count(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[st
     status = work.status
     ended: list[Pod] = []
     for name, group in replicas.items():
-        selector = _selector(controller, work.job, name) if controller.selector_in_status else ""
+        selector = _selector(controller, work.job, name) if controller.kind.scale_paths else ""
         status.counts[name] = Counts(group.active, group.succeeded, group.failed, selector)
         known = status.completed_indexes.get(name, [])
         if group.completed:
