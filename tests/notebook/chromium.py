@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,21 @@ class Page:
     async def value(self, expression: str) -> Any:
         return (await self.call("Runtime.evaluate", expression=expression))["result"].get("value")
 
-    async def until(self, expression: str, seconds: float = 60) -> None:
-        """Wait until an expression is true in the page."""
+    async def until(
+        self, expression: str, seconds: float = 60, trying: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Wait until an expression is true in the page; `trying` is what a person would try every few seconds.
+
+        A page that is still loading takes no key, or answers it with a question.
+        """
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for turn in itertools.count():
             if await self.value(f"Boolean({expression})"):
                 return
+            if time.monotonic() > deadline:
+                break
+            if trying is not None and turn % 10 == 0:
+                await trying()
             await asyncio.sleep(0.3)
         shown = await self.value("document.body.innerText.slice(0, 2000)")
         raise AssertionError(f"not within {seconds} s: {expression}; the page shows: {shown}")

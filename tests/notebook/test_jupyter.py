@@ -41,9 +41,11 @@ async def served(manifest: Path) -> AsyncIterator[str]:
     )
     assert process.stdout is not None
     try:
+        said = b""
         async with asyncio.timeout(60):
             while b"Ready" not in (line := await process.stdout.readline()):
-                assert line, "kfcore has ended"
+                assert line, f"kfcore has ended: {said.decode()}"
+                said += line
         yield line.decode().split()[-1]
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 30) == 0
@@ -111,9 +113,15 @@ async def test_a_cell_runs_in_a_browser(tmp_path: Path) -> None:
         await page.open(f"{base}/lab/tree/demo.ipynb")
         await page.until("document.querySelector('.jp-CodeCell .cm-content')", 90)
         await page.until("document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle]')")
-        await page.value("document.querySelector('.jp-CodeCell .cm-content').focus()")
-        await page.press("Enter", 13, modifiers=8)
-        await page.until("document.querySelector('.jp-OutputArea-output')?.innerText?.includes('answer: 42')")
+
+        async def run_the_cell() -> None:
+            await page.value("document.querySelector('.jp-Dialog .jp-mod-accept')?.click()")
+            await page.value("document.querySelector('.jp-CodeCell .cm-content').focus()")
+            await page.press("Enter", 13, modifiers=8)
+
+        await page.until(
+            "document.querySelector('.jp-OutputArea-output')?.innerText?.includes('answer: 42')", trying=run_the_cell
+        )
 
 
 @asynccontextmanager
