@@ -48,5 +48,5 @@ $(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "Installing the tools for development (once)"
-	@$(PIP) install -c constraints.txt -e '.[demo,dev,notebook]'
+	@$(PIP) install -c constraints.txt -e '.[demo,dev,jax,notebook,tensorflow]'
 	@touch $@
