@@ -143,8 +143,7 @@ class LocalCluster:
         # The kubelet registers the node: without one there is nothing to bind a pod to, and a bound pod is deleted only
         # when its kubelet says so.
         if not self._without & {"scheduler", "kubelet"}:
-            also = () if self._gang is None else (self._gang.scheduler_name,)
-            run(Scheduler(self.client, node_name=NODE, also=also).run)
+            run(Scheduler(self.client, gang=self._gang, clock=self.clock).run)
         if "kubelet" not in self._without:
             kept = self._data_dir or root
             server_token = secrets.token_urlsafe(32)

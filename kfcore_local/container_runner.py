@@ -19,6 +19,7 @@ from kfcore_local.backoff import RestartBackoff
 from kfcore_local.container import Command, ContainerProcess, Exit, StartFailed
 from kfcore_local.container_log import ContainerLog, Selection
 from kfcore_local.environment import ConfigError, PodFacts
+from kfcore_local.gpus import Gpus
 from kfcore_local.images import Image, ImageMap
 from kfcore_local.network import Network
 from kfcore_local.pod_status import ContainerRecord, timestamp
@@ -44,6 +45,7 @@ class Machine:
     images: ImageMap
     variables: Mapping[str, str]
     claims: Path
+    gpus: Gpus
 
 
 class ContainerRunner:
@@ -239,7 +241,8 @@ class ContainerRunner:
             ]
             argv = given if container.command else [*start, *given]
             base = environment.base_environment(machine.bin_directory, image.bin_directory if image else None)
-            env = {**base, **machine.variables, **self._pod_environment(), **values}
+            gpus = machine.gpus.variables(self._pod.metadata.uid, container.name, container.resources.limits)
+            env = {**base, **machine.variables, **gpus, **self._pod_environment(), **values}
             return Command(argv, env, self._working_directory(image))
         return None
 

@@ -27,6 +27,7 @@ from kfcore.controller.events import EventRecorder
 from kfcore_local import container_log, container_streams
 from kfcore_local.container import Command, ContainerProcess
 from kfcore_local.container_runner import Machine
+from kfcore_local.gpus import Gpus
 from kfcore_local.images import ImageMap
 from kfcore_local.network import LocalService, Network
 from kfcore_local.node import keep_node
@@ -71,6 +72,7 @@ class Kubelet:
             images=images or ImageMap(),
             variables=variables or {},
             claims=root / "claims",
+            gpus=Gpus(),
         )
 
     async def run(self) -> None:
@@ -94,7 +96,9 @@ class Kubelet:
                 pods.subscribe(lambda change: self._pod_changed(change, group))
                 group.create_task(machine.recorder.run())
                 group.create_task(services.run())
-                group.create_task(keep_node(self._client, self._clock, machine.node_name, machine.host_ip))
+                group.create_task(
+                    keep_node(self._client, self._clock, machine.node_name, machine.host_ip, machine.gpus, self._root)
+                )
                 await services.wait_for_sync()
                 group.create_task(pods.run())
                 await pods.wait_for_sync()

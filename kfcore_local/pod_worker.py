@@ -74,6 +74,7 @@ class PodWorker:
             await self._delete()
             shutil.rmtree(self.directory, ignore_errors=True)  # else the next kubelet has the logs, or clears up
         finally:
+            self._machine.gpus.release(self.pod.metadata.uid)
             self._machine.network.remove_pod(self.pod)
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -117,6 +118,7 @@ class PodWorker:
             killer.cancel()
             if deadline is not None:
                 deadline.cancel()
+        machine.gpus.release(pod.metadata.uid)  # before anybody hears that the pod has ended
         await self._write_status()
         log.info("pod.ended", namespace=pod.namespace, name=pod.name, phase=self._written.get("phase"))
 

@@ -16,9 +16,10 @@ from kfcore.apiserver import (
     volumes,
     workloads,
 )
+from kfcore.apiserver.admission import Admission
 from kfcore.apiserver.names import dns_label, path_segment
 from kfcore.apiserver.status import FieldError, bad_request, invalid_value
-from kfcore.apiserver.strategy import Strategy
+from kfcore.apiserver.strategy import Default, Strategy
 
 PLAIN = Strategy(generation=False)
 _EVENT_FIELDS = (
@@ -122,9 +123,17 @@ def _default_role_binding(binding: Manifest) -> None:
         reference.setdefault("apiGroup", "rbac.authorization.k8s.io")
 
 
-def strategies() -> dict[str, Strategy]:
+def _in_order(*steps: Default) -> Default:
+    def run(manifest: Manifest) -> None:
+        for step in steps:
+            step(manifest)
+
+    return run
+
+
+def strategies(admission: Admission) -> dict[str, Strategy]:
     """Strategies by storage name; kinds that are not here are `PLAIN`. Made for one server:
-    services count addresses.
+    services count addresses, and admission looks at what is there.
     """
     addresses = services.Addresses()
     replicated = _initial_status(replicas=0)
@@ -148,7 +157,7 @@ def strategies() -> dict[str, Strategy]:
         ),
         "pods": Strategy(
             default=pods.default_pod,
-            on_create=pods.admit_pod,
+            on_create=_in_order(admission.resolve_priority, pods.admit_pod),
             validate=pod_rules.validate_pod,
             graceful=True,
             returns_deleted=True,
@@ -217,7 +226,7 @@ def strategies() -> dict[str, Strategy]:
             default=volumes.default_claim,
             validate=volumes.validate_claim,
             generation=False,
-            on_create=_initial_status(phase="Pending"),
+            on_create=_in_order(admission.choose_storage_class, _initial_status(phase="Pending")),
         ),
         "persistentvolumes": Strategy(
             default=volumes.default_volume,

@@ -73,8 +73,6 @@ def admit_pod(pod: Manifest) -> None:
         for toleration in _TOLERATIONS:
             if not any(item.get("key") == toleration["key"] for item in tolerations):
                 tolerations.append(dict(toleration))
-        spec.setdefault("priority", 0)
-        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec if isinstance(spec, dict) else {})}
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver import builtin, discovery, shapes
+from kfcore.apiserver.admission import Admission
 from kfcore.apiserver.authentication import Authentication, User
 from kfcore.apiserver.authorization import Authorizer, Everything, check, impersonate
 from kfcore.apiserver.catalogue import builtin_kinds
@@ -71,7 +72,7 @@ class ApiServer:
         self.storage = Storage()
         self._journal = None if data_dir is None else _journal(self.storage, data_dir)
         self.objects = Objects(self.kinds, self.storage, self.strategy, self.clock, seed)
-        self._builtin = builtin.strategies()
+        self._builtin = builtin.strategies(Admission(self.objects))
         self._strategies: dict[Resource, Strategy] = {}
         self._builtin["customresourcedefinitions.apiextensions.k8s.io"] = crd_strategy(self.objects)
         self.custom = CustomKinds(self.objects)

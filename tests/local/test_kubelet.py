@@ -83,7 +83,7 @@ async def running(root: Path, clock: Clock) -> AsyncIterator[Machine]:
     machine = Machine(root, clock)
     tasks = [
         asyncio.create_task(machine.kubelet.run()),
-        asyncio.create_task(Scheduler(machine.client, node_name="here", clock=clock).run()),
+        asyncio.create_task(Scheduler(machine.client, clock=clock).run()),
     ]
     try:
         yield machine

@@ -1,0 +1,71 @@
+"""What admission makes of a new object by what else there is: a pod's priority, a claim's storage class."""
+
+from __future__ import annotations
+
+from kfcore.api.meta import Manifest
+from kfcore.api.resource import Resource
+from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.status import forbidden
+
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
+_POD = Resource("", "v1", "Pod", "pods")
+_PREEMPTS = "PreemptLowerPriority"
+
+
+class Admission:
+    """Runs on creation, before the kind's own rules."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def resolve_priority(self, pod: Manifest) -> None:
+        """Raises Forbidden for a class that is not there, and for a number that is not the class's."""
+        spec = pod.get("spec")
+        if not isinstance(spec, dict):
+            return
+        name = spec.get("priorityClassName") or ""
+        value, policy = 0, _PREEMPTS
+        if name in SYSTEM_CLASSES:
+            value = SYSTEM_CLASSES[name]
+        elif found := self._priority_class(name):
+            spec["priorityClassName"] = found["metadata"]["name"]
+            value, policy = int(found.get("value") or 0), found.get("preemptionPolicy") or _PREEMPTS
+        elif name:
+            pod_name = pod["metadata"].get("name", "")
+            raise forbidden(_POD, pod_name, f"no PriorityClass with name {name} was found")
+        if (given := spec.get("priority")) is not None and given != value:
+            why = (
+                f"the integer value of priority ({given}) must not be provided in pod spec; priority admission "
+                f"controller computed {value} from the given PriorityClass name"
+            )
+            raise forbidden(_POD, pod["metadata"].get("name", ""), why)
+        spec["priority"] = value
+        spec.setdefault("preemptionPolicy", policy)
+
+    def choose_storage_class(self, claim: Manifest) -> None:
+        """A claim that names no class gets the default one; an empty name asks for none."""
+        spec = claim.get("spec")
+        if not isinstance(spec, dict) or spec.get("storageClassName") is not None:
+            return
+        defaults = [
+            item
+            for item in self._all("storage.k8s.io", "storageclasses")
+            if (item["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
+        ]
+        if defaults:
+            newest = max(defaults, key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
+            spec["storageClassName"] = newest["metadata"]["name"]
+
+    def _priority_class(self, name: str) -> Manifest | None:
+        """The class of a name, or without a name the one that is meant for everybody."""
+        classes = self._all("scheduling.k8s.io", "priorityclasses")
+        if name:
+            return next((item for item in classes if item["metadata"]["name"] == name), None)
+        everybody = (item for item in classes if item.get("globalDefault"))
+        return min(everybody, key=lambda item: int(item.get("value") or 0), default=None)
+
+    def _all(self, group: str, plural: str) -> list[Manifest]:
+        kind = self._objects.kinds.at(group, "v1", plural)
+        assert kind is not None
+        return [stored.manifest for stored in self._objects.collection(kind).select()]

@@ -1,0 +1,134 @@
+"""Pods, nodes and what they depend on, as the scheduler sees them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from kfcore.api.core import Pod
+from kfcore.api.meta import Manifest, ServerObject, Struct
+from kfcore.api.resource import Resource
+from kfcore_local.node import Node
+
+Quantities = dict[str, str | int | float]
+
+
+class Resources(Struct, frozen=True):
+    requests: Quantities = {}
+
+
+class Container(Struct, frozen=True):
+    resources: Resources = Resources()
+    restart_policy: str = ""
+
+
+class Toleration(Struct, frozen=True):
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class ClaimSource(Struct, frozen=True):
+    claim_name: str = ""
+
+
+class Volume(Struct, frozen=True):
+    persistent_volume_claim: ClaimSource | None = None
+
+
+class PodSpec(Struct, frozen=True):
+    node_name: str = ""
+    scheduler_name: str = "default-scheduler"
+    scheduling_gates: list[Manifest] = []
+    priority: int = 0
+    preemption_policy: str = ""
+    node_selector: dict[str, str] = {}
+    affinity: Manifest = {}
+    tolerations: list[Toleration] = []
+    containers: list[Container] = []
+    init_containers: list[Container] = []
+    overhead: Quantities = {}
+    volumes: list[Volume] = []
+
+
+class PodStatus(Struct, frozen=True):
+    phase: str = ""
+    conditions: list[Manifest] = []
+
+
+class SchedulablePod(ServerObject, frozen=True):
+    """A Pod with everything that decides where it may run."""
+
+    resource: ClassVar[Resource] = Pod.resource
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status.phase in ("Succeeded", "Failed")
+
+
+class Taint(Struct, frozen=True):
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class NodeSpec(Struct, frozen=True):
+    unschedulable: bool = False
+    taints: list[Taint] = []
+
+
+class NodeStatus(Struct, frozen=True):
+    allocatable: Quantities = {}
+    conditions: list[Manifest] = []
+
+
+class SchedulableNode(ServerObject, frozen=True):
+    """A Node with everything that decides what may run on it."""
+
+    resource: ClassVar[Resource] = Node.resource
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+    @property
+    def is_ready(self) -> bool:
+        return any(item.get("type") == "Ready" and item.get("status") == "True" for item in self.status.conditions)
+
+
+class ClaimSpec(Struct, frozen=True):
+    storage_class_name: str | None = None
+    volume_name: str = ""
+
+
+class ClaimStatus(Struct, frozen=True):
+    phase: str = ""
+
+
+class Claim(ServerObject, frozen=True):
+    """A PersistentVolumeClaim: whether it is bound, and of which class it is."""
+
+    resource: ClassVar[Resource] = Resource(
+        "",
+        "v1",
+        "PersistentVolumeClaim",
+        "persistentvolumeclaims",
+        short_names=("pvc",),
+        subresources=frozenset({"status"}),
+    )
+    spec: ClaimSpec = ClaimSpec()
+    status: ClaimStatus = ClaimStatus()
+
+
+class StorageClass(ServerObject, frozen=True):
+    resource: ClassVar[Resource] = Resource(
+        "storage.k8s.io", "v1", "StorageClass", "storageclasses", False, short_names=("sc",)
+    )
+    provisioner: str = ""
+    reclaim_policy: str = "Delete"
+    volume_binding_mode: str = "Immediate"
+    parameters: dict[str, Any] = {}
+
+    @property
+    def waits_for_consumer(self) -> bool:
+        return self.volume_binding_mode == "WaitForFirstConsumer"
