@@ -1,72 +1,36 @@
 """Server-side apply: who owns which field (`managedFields`), conflicts, and what a manager's new intent changes.
 
-Lists merge by the keys of `strategic.py` for built-in kinds and by the schema's list types for custom ones; other lists
-are owned whole. What plain updates own is `ownership.py`'s.
+How lists merge is the kind's types' to say (`typed.py`). What plain updates own is `ownership.py`'s.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.field_sets import Fields, dotted, item_name, take_away, union
 from kfcore.apiserver.kinds import ServedKind
-from kfcore.apiserver.strategic import MERGE_KEYS
+from kfcore.apiserver.typed import ANY, Typed, type_of
 from kfcore.client.errors import Cause, Conflict, StatusDetails
 
-Fields = dict[str, Any]
-"""A set of fields as FieldsV1: `f:name`, `k:{…}`, `v:…` to their children; `.` is the item itself."""
+_IDENTITY = ("name", "namespace", "uid", "resourceVersion")
+_UNOWNED = ("apiVersion", "kind")
+_UNOWNED_METADATA = frozenset({
+    "name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink",
+})  # fmt: skip
 
-_UNOWNED = ("apiVersion", "kind", "metadata.name", "metadata.namespace", "metadata.resourceVersion", "metadata.uid")
-_ATOMIC = frozenset({"selector", "matchLabels"})
 
-
-class ListKeys:
-    """How the lists of a kind are merged: the keys of a list of objects, or whether it is a set."""
-
-    def __init__(self, kind: ServedKind) -> None:
-        self._schema = kind.schema if kind.custom else None
-        self._builtin = not kind.custom
-
-    def keys(self, path: tuple[str, ...], items: list[Any]) -> tuple[str, ...] | None:
-        """The merge keys of the list at `path`; an empty tuple for a set, None for a list that is owned whole."""
-        name = path[-1]
-        if path == ("metadata", "finalizers"):
-            return ()
-        if path == ("metadata", "ownerReferences"):
-            return ("uid",)
-        if not self._builtin:
-            return self._schema_keys(path)
-        if name == "ports":
-            contained = any(isinstance(item, dict) and "containerPort" in item for item in items)
-            return ("containerPort" if contained else "port", "protocol")
-        return MERGE_KEYS.get(name) or None
-
-    def _schema_keys(self, path: tuple[str, ...]) -> tuple[str, ...] | None:
-        schema: Any = self._schema or {}
-        for part in path:
-            if schema.get("type") == "array":
-                schema = schema.get("items") or {}
-            schema = (schema.get("properties") or {}).get(part) or schema.get("additionalProperties") or {}
-            if not isinstance(schema, dict):
-                return None
-        match schema.get("x-kubernetes-list-type"):
-            case "map":
-                return tuple(schema.get("x-kubernetes-list-map-keys") or ())
-            case "set":
-                return ()
-        return None
-
-    @staticmethod
-    def item(item: Any, keys: tuple[str, ...]) -> str:
-        if not keys or not isinstance(item, dict):
-            return f"v:{encode_json(item).decode()}"
-        defaults = {"protocol": "TCP"}
-        named = {key: item.get(key, defaults.get(key)) for key in sorted(keys)}
-        return f"k:{encode_json({key: value for key, value in named.items() if value is not None}).decode()}"
-
-    def atomic(self, path: tuple[str, ...]) -> bool:
-        return self._builtin and path[-1] in _ATOMIC
+def reset(kind: ServedKind, body: Manifest, subresource: str) -> None:
+    """Take out, in place, what the kind does not let this way of writing set: nobody comes to own that."""
+    if subresource == "status":
+        for name in [name for name in body if name not in ("kind", "apiVersion", "metadata", "status")]:
+            del body[name]
+        if kind.custom:
+            body["metadata"] = {name: body["metadata"][name] for name in _IDENTITY if name in body["metadata"]}
+    elif not subresource and kind.status:
+        body.pop("status", None)
 
 
 class Applier:
@@ -78,7 +42,7 @@ class Applier:
         self._force = force
         self._subresource = subresource
         self._now = now
-        self._lists = ListKeys(kind)
+        self._type = type_of(kind)
 
     def create(self, body: Manifest) -> Manifest:
         """What an apply creates where nothing is."""
@@ -93,12 +57,12 @@ class Applier:
         mine = next((entry for entry in entries if self._is_mine(entry)), None)
         others = [entry for entry in entries if entry is not mine]
         self._settle_conflicts(current, body, wanted, others)
-        merged: Manifest = self._merge(current, body, ())
+        merged: Manifest = self._merge(current, body, self._type)
         if mine is not None:
             held: Fields = {}
             for fields in (wanted, *(entry.get("fieldsV1") or {} for entry in others)):
                 held = union(held, fields)
-            self._drop(merged, mine.get("fieldsV1") or {}, held, ())
+            self._drop(merged, mine.get("fieldsV1") or {}, held, self._type)
         entry = self._entry(wanted)
         if mine is not None and mine.get("fieldsV1") == wanted:
             entry["time"] = mine.get("time", self._now)
@@ -135,50 +99,66 @@ class Applier:
     # ── field sets ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _fields(self, body: Manifest) -> Fields:
-        return self._fields_of(body, ())
+        fields: Fields = {}
+        for name, value in body.items():
+            if name in _UNOWNED:
+                continue
+            if name == "metadata":
+                value = {key: inner for key, inner in value.items() if key not in _UNOWNED_METADATA}
+                if not value:
+                    continue
+            fields[f"f:{name}"] = self._fields_of(value, self._type.member(name) or ANY)
+        return fields
 
-    def _fields_of(self, value: Any, path: tuple[str, ...]) -> Fields:
-        if isinstance(value, dict) and not (path and self._lists.atomic(path)):
+    def _fields_of(self, value: Any, type_: Typed) -> Fields:
+        if isinstance(value, dict) and not type_.atomic:
+            itself: Fields = {".": {}} if type_.shape == "map" else {}
             fields: Fields = {}
             for key, inner in value.items():
-                inner_path = (*path, key)
-                if ".".join(inner_path) in _UNOWNED:
-                    continue
-                children = self._fields_of(inner, inner_path)
-                if inner_path == ("metadata",) and not children:
-                    continue
-                fields[f"f:{key}"] = children
+                children = self._fields_of(inner, type_.member(key) or ANY)
+                fields[f"f:{key}"] = {**itself, **children} if children else {}
             return fields
-        if isinstance(value, list):
-            keys = self._lists.keys(path, value)
-            if keys is None:
-                return {}
+        if isinstance(value, list) and type_.keys is not None:
+            item_type, itself = type_.item(), {".": {}}
             return {
-                ListKeys.item(item, keys): {".": {}, **self._fields_of(item, path)} if keys else {} for item in value
+                item_name(item, type_): {**itself, **self._fields_of(item, item_type)} if type_.keys else {}
+                for item in value
             }
         return {}
 
     # ── merging ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _merge(self, current: Any, wanted: Any, path: tuple[str, ...]) -> Any:
-        if isinstance(wanted, dict) and isinstance(current, dict) and not (path and self._lists.atomic(path)):
+    def _merge(self, current: Any, wanted: Any, type_: Typed) -> Any:
+        if isinstance(wanted, dict) and isinstance(current, dict) and not type_.atomic:
             for key, value in wanted.items():
-                current[key] = self._merge(current[key], value, (*path, key)) if key in current else value
+                inner = type_.member(key) or ANY
+                current[key] = self._merge(current[key], value, inner) if key in current else value
             return current
-        if isinstance(wanted, list) and isinstance(current, list):
-            keys = self._lists.keys(path, [*wanted, *current])
-            if keys is not None:
-                places = {ListKeys.item(item, keys): index for index, item in enumerate(current)}
-                for item in wanted:
-                    index = places.get(ListKeys.item(item, keys))
-                    if index is None:
-                        current.append(item)
-                    else:
-                        current[index] = self._merge(current[index], item, path)
-                return current
+        if isinstance(wanted, list) and isinstance(current, list) and type_.keys is not None:
+            return self._merge_items(current, wanted, type_)
         return wanted
 
-    def _drop(self, value: Any, before: Fields, held: Fields, path: tuple[str, ...]) -> None:
+    def _merge_items(self, current: list[Any], wanted: list[Any], type_: Typed) -> list[Any]:
+        """The items of both: those of `wanted` in its order, and before each the other ones that stood before it."""
+        present = {item_name(item, type_): item for item in current}
+        asked = {item_name(item, type_): item for item in wanted}
+        ours, theirs = deque(present), deque(asked)
+        shared = deque(name for name in theirs if name in present)
+        merged: dict[str, Any] = {}
+        while ours or theirs:
+            if ours and ours[0] not in asked:
+                name = ours.popleft()
+                merged[name] = present[name]
+            elif ours and (ours[0] in merged or (theirs and shared and ours[0] not in (theirs[0], shared[0]))):
+                ours.popleft()  # it comes at its place in `wanted`
+            elif theirs:
+                name = theirs.popleft()
+                merged[name] = self._merge(present[name], asked[name], type_.item()) if name in present else asked[name]
+                if shared and shared[0] == name:
+                    shared.popleft()
+        return list(merged.values())
+
+    def _drop(self, value: Any, before: Fields, held: Fields, type_: Typed) -> None:
         """Remove, in place, what was this manager's and is now nobody's."""
         if isinstance(value, dict):
             for name, children in before.items():
@@ -188,17 +168,14 @@ class Applier:
                 if name not in held:
                     del value[key]
                 else:
-                    self._drop(value[key], children, held[name], (*path, key))
-        elif isinstance(value, list):
-            keys = self._lists.keys(path, value)
-            if keys is None:
-                return
+                    self._drop(value[key], children, held[name], type_.member(key) or ANY)
+        elif isinstance(value, list) and type_.keys is not None:
             for item in list(value):
-                name = ListKeys.item(item, keys)
+                name = item_name(item, type_)
                 if name in before and name not in held:
                     value.remove(item)
                 elif name in before:
-                    self._drop(item, before[name], held[name], path)
+                    self._drop(item, before[name], held[name], type_.item())
 
     # ── conflicts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,7 +184,7 @@ class Applier:
         causes: list[Cause] = []
         for entry in others:
             owned = entry.get("fieldsV1") or {}
-            contested = self._contested(current, body, wanted, owned, ())
+            contested = self._contested(current, body, wanted, owned, (), self._type)
             for path in contested:
                 causes.append(Cause("FieldManagerConflict", f"conflict with {_described(entry)}", dotted(path)))
                 if self._force:
@@ -219,70 +196,35 @@ class Applier:
             else:
                 listed: dict[str, list[str]] = {}
                 for cause in causes:
-                    listed.setdefault(cause.message, []).append(cause.field)
-                text = "conflicts " + "; ".join(
-                    f"{message.removeprefix('conflict ')}:\n" + "\n".join(f"- {place}" for place in places)
-                    for message, places in listed.items()
+                    listed.setdefault(cause.message.removeprefix("conflict "), []).append(f"- {cause.field}")
+                text = "\n".join(
+                    line for message, places in sorted(listed.items()) for line in (f"conflicts {message}:", *places)
                 )
             raise Conflict(f"Apply failed with {len(causes)} {noun}: {text}", details=StatusDetails(causes=causes))
 
     def _contested(
-        self, current: Any, body: Any, wanted: Fields, owned: Fields, path: tuple[str, ...]
+        self, current: Any, body: Any, wanted: Fields, owned: Fields, path: tuple[str, ...], type_: Typed
     ) -> list[tuple[str, ...]]:
         found: list[tuple[str, ...]] = []
         for name, children in wanted.items():
             if name == "." or name not in owned:
                 continue
-            now, then = self._at(body, name, path), self._at(current, name, path)
+            now, then = _at(body, name, type_), _at(current, name, type_)
             inner = (*path, name)
             if children and owned[name]:
-                found += self._contested(then, now, children, owned[name], inner)
+                member = (type_.member(name[2:]) or ANY) if name.startswith("f:") else type_.item()
+                found += self._contested(then, now, children, owned[name], inner, member)
             elif not children and now != then and not (owned[name] and isinstance(now, dict | list)):
                 found.append(inner)
         return found
 
-    def _at(self, value: Any, name: str, path: tuple[str, ...]) -> Any:
-        if name.startswith("f:"):
-            return value.get(name[2:]) if isinstance(value, dict) else None
-        fields = tuple(part[2:] for part in path if part.startswith("f:"))
-        if not isinstance(value, list):
-            return None
-        keys = self._lists.keys(fields, value)
-        return next((item for item in value if keys is not None and ListKeys.item(item, keys) == name), None)
 
-
-def union(left: Fields, right: Fields) -> Fields:
-    merged = dict(left)
-    for name, children in right.items():
-        merged[name] = union(merged.get(name, {}), children)
-    return merged
-
-
-def take_away(fields: Fields, path: tuple[str, ...]) -> None:
-    """Remove the field at `path` from a field set, in place, and the parents that this leaves empty."""
-    name, *rest = path
-    if name not in fields:
-        return
-    if rest:
-        take_away(fields[name], tuple(rest))
-        if not fields[name]:
-            del fields[name]
-    else:
-        del fields[name]
-
-
-def dotted(path: tuple[str, ...]) -> str:
-    """A field's path as conflicts name it: `.spec.ports[port=80,protocol="TCP"].name`."""
-    text = ""
-    for part in path:
-        if part.startswith("f:"):
-            text += f".{part[2:]}"
-        elif part.startswith("k:"):
-            pairs = decode_json(part[2:].encode())
-            text += "[" + ",".join(f"{key}={encode_json(value).decode()}" for key, value in pairs.items()) + "]"
-        else:
-            text += f"[={part[2:]}]"
-    return text
+def _at(value: Any, name: str, type_: Typed) -> Any:
+    if name.startswith("f:"):
+        return value.get(name[2:]) if isinstance(value, dict) else None
+    if not isinstance(value, list) or type_.keys is None:
+        return None
+    return next((item for item in value if item_name(item, type_) == name), None)
 
 
 def _described(entry: Manifest) -> str:

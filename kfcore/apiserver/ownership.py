@@ -11,10 +11,11 @@ from typing import Any
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver.apply import Fields, ListKeys, union
+from kfcore.apiserver.field_sets import Fields, item_name, union
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.status import invalid, invalid_value
+from kfcore.apiserver.typed import ANY, Typed, type_of
 
 _ABSENT: Any = object()
 _LIMIT = 128
@@ -69,13 +70,12 @@ def managed(
         if not any(entry.get("manager") for entry in given):
             return []  # a client that sends an empty list wants to be rid of them
         entries = given
-    lists = ListKeys(kind)
-    walk = _Walk(lists, builtin=not kind.custom)
+    walk = _Walk(type_of(kind), builtin=not kind.custom)
     changed = walk.root({} if before is None else before, after)
     mine: Manifest | None = None
     kept = []
     for entry in entries:
-        fields = walk.still_there(entry.get("fieldsV1") or {}, after, ())
+        fields = walk.still_there(entry.get("fieldsV1") or {}, after)
         is_mine = (entry.get("manager"), entry.get("operation"), entry.get("subresource", "")) == (
             owner.manager, "Update", subresource,
         )  # fmt: skip
@@ -123,8 +123,8 @@ def _without(fields: Fields, changed: Fields) -> Fields:
 class _Walk:
     """What differs between two states of an object, as a field set."""
 
-    def __init__(self, lists: ListKeys, *, builtin: bool) -> None:
-        self._lists = lists
+    def __init__(self, type_: Typed, *, builtin: bool) -> None:
+        self._type = type_
         self._builtin = builtin
 
     def root(self, before: Manifest, after: Manifest) -> Fields:
@@ -136,66 +136,68 @@ class _Walk:
             if name == "metadata":
                 value = {key: inner for key, inner in value.items() if key not in _SERVERS_OWN}
                 then = then if isinstance(then, dict) else {}
-            if (fields := self._changed(then, value, (name,))) is not None:
+            if (fields := self._changed(then, value, name, self._type.member(name) or ANY)) is not None:
                 found[f"f:{name}"] = fields
         return found
 
-    def _changed(self, then: Any, now: Any, path: tuple[str, ...]) -> Fields | None:
-        """None: nothing of it was set."""
+    def _changed(self, then: Any, now: Any, name: str, type_: Typed) -> Fields | None:
+        """None: nothing of it was set. `name` is the field's."""
         if then is now or then == now or now is None:
             return None
-        if isinstance(now, dict) and not self._lists.atomic(path):
-            fields = self._members(then if isinstance(then, dict) else {}, now, path)
-        elif isinstance(now, list) and (keys := self._lists.keys(path, now)) is not None:
-            fields = self._items(then if isinstance(then, list) else [], now, keys, path)
+        if isinstance(now, dict) and not type_.atomic:
+            fields = self._members(then if isinstance(then, dict) else {}, now, type_)
+        elif isinstance(now, list) and type_.keys is not None:
+            fields = self._items(then if isinstance(then, list) else [], now, type_)
         else:
             return {}
         if then is not _ABSENT and then is not None:
             return fields or None
-        if fields and not (self._builtin and path[-1] in _ALWAYS_THERE) and path != ("metadata",):
+        if fields and not (self._builtin and name in _ALWAYS_THERE) and name != "metadata":
             return {".": {}, **fields}
-        return fields if now or path != ("metadata",) else None
+        return fields if now or name != "metadata" else None
 
-    def _members(self, then: Manifest, now: Manifest, path: tuple[str, ...]) -> Fields:
+    def _members(self, then: Manifest, now: Manifest, type_: Typed) -> Fields:
         found: Fields = {}
         for key, value in now.items():
             if not isinstance(value, dict | list):
                 if value is not None and (key not in then or then[key] != value):
                     found[f"f:{key}"] = {}
-            elif (fields := self._changed(then.get(key, _ABSENT), value, (*path, key))) is not None:
+            elif (fields := self._changed(then.get(key, _ABSENT), value, key, type_.member(key) or ANY)) is not None:
                 found[f"f:{key}"] = fields
         return found
 
-    def _items(self, then: list[Any], now: list[Any], keys: tuple[str, ...], path: tuple[str, ...]) -> Fields:
-        known = {ListKeys.item(item, keys): item for item in then}
+    def _items(self, then: list[Any], now: list[Any], type_: Typed) -> Fields:
+        known = {item_name(item, type_): item for item in then}
+        item_type = type_.item()
         found: Fields = {}
         for item in now:
-            name = ListKeys.item(item, keys)
+            name = item_name(item, type_)
             before = known.get(name, _ABSENT)
             if before is not _ABSENT and before == item:
                 continue
-            if not isinstance(item, dict) or path == ("metadata", "ownerReferences"):
+            if not isinstance(item, dict) or item_type.atomic:
                 found[name] = {}
                 continue
-            fields = self._members(before if isinstance(before, dict) else {}, item, path)
+            fields = self._members(before if isinstance(before, dict) else {}, item, item_type)
             found[name] = {".": {}, **fields} if before is _ABSENT else fields
         return found
 
-    def still_there(self, fields: Fields, value: Any, path: tuple[str, ...]) -> Fields:
+    def still_there(self, fields: Fields, value: Any, type_: Typed | None = None) -> Fields:
         """`fields` without those that `value` does not have."""
+        type_ = type_ or self._type
         kept: Fields = {}
         items: dict[str, Any] = {}
-        if isinstance(value, list):
-            keys = self._lists.keys(path, value)
-            items = {} if keys is None else {ListKeys.item(item, keys): item for item in value}
+        if isinstance(value, list) and type_.keys is not None:
+            items = {item_name(item, type_): item for item in value}
         for name, children in fields.items():
             if name == ".":
                 kept[name] = children
             elif name.startswith("f:"):
                 if isinstance(value, dict) and name[2:] in value:
-                    inner = self.still_there(children, value[name[2:]], (*path, name[2:])) if children else {}
+                    member = type_.member(name[2:]) or ANY
+                    inner = self.still_there(children, value[name[2:]], member) if children else {}
                     if inner or not children:
                         kept[name] = inner
             elif name in items:
-                kept[name] = self.still_there(children, items[name], path) if children else {}
+                kept[name] = self.still_there(children, items[name], type_.item()) if children else {}
         return kept

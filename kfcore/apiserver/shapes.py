@@ -26,12 +26,12 @@ _CONTAINER = re.compile(r"(list|dict)[\[(](?:\w+, *)?(.+)[\])]$")
 _VERSION = re.compile(r"^([A-Z][a-z]+)?V\d+((alpha|beta)\d+)?")
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _GO = {"str": "string", "int": "int32", "float": "float64", "bool": "bool", "datetime": "v1.Time", "bytes": "[]uint8"}
-_QUANTITIES = frozenset({"limits", "requests", "capacity", "allocatable", "hard", "used", "overhead", "min", "max"})
+QUANTITIES = frozenset({"limits", "requests", "capacity", "allocatable", "hard", "used", "overhead", "min", "max"})
 """Maps of quantities, which may be written as numbers."""
 
 
 _EXACT: dict[str, type] = {"str": str, "datetime": str, "bytes": str, "int": int, "bool": bool, "float": float}
-_ANYTHING = ("object", "file")
+OPEN = ("object", "file")
 
 
 class _Place(NamedTuple):
@@ -59,20 +59,20 @@ class _Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Type:
+class FieldType:
     """A field's type, taken apart once. `exact`: what a value most often is, and then needs no second look."""
 
     name: str
     exact: type | None = None
     container: str = ""
-    inner: _Type | None = None
+    inner: FieldType | None = None
 
 
 @cache
-def _type(name: str) -> _Type:
+def _type(name: str) -> FieldType:
     if container := _CONTAINER.match(name):
-        return _Type(name, None, container[1], _type(container[2]))
-    return _Type(name, _EXACT.get(name))
+        return FieldType(name, None, container[1], _type(container[2]))
+    return FieldType(name, _EXACT.get(name))
 
 
 def decoder(resource: Resource) -> Decode:
@@ -82,7 +82,7 @@ def decoder(resource: Resource) -> Decode:
     """
 
     def decode(manifest: Manifest) -> list[str]:
-        model = _model_of(resource)
+        model = model_of(resource)
         if model is None:
             return []
         unknown: list[str] = []
@@ -98,7 +98,7 @@ class _Decoder:
         self._unknown = unknown
 
     def fields(self, value: Manifest, model: str, place: _Place | None, *, root: bool = False) -> None:
-        types = _field_types(model)
+        types = field_types(model)
         for name in list(value):
             if root and name in ("metadata", "kind", "apiVersion"):
                 continue
@@ -111,11 +111,11 @@ class _Decoder:
             if inner is None:
                 del value[name]  # null is the absence of a value
             elif type(inner) is not type_.exact:
-                here = _Place(place, name, _struct(model))
-                value[name] = self._value(inner, type_, here, quantity=name in _QUANTITIES)
+                here = _Place(place, name, struct_name(model))
+                value[name] = self._value(inner, type_, here, quantity=name in QUANTITIES)
 
-    def _value(self, value: Any, type_: _Type, place: _Place, *, quantity: bool = False) -> Any:
-        if type(value) is type_.exact or type_.name in _ANYTHING:
+    def _value(self, value: Any, type_: FieldType, place: _Place, *, quantity: bool = False) -> Any:
+        if type(value) is type_.exact or type_.name in OPEN:
             return value
         if type_.exact is not None:
             number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -126,7 +126,7 @@ class _Decoder:
             raise self._mistyped(value, type_, place)
         return self._composite(value, type_, place, quantity=quantity)
 
-    def _composite(self, value: Any, type_: _Type, place: _Place, *, quantity: bool) -> Any:
+    def _composite(self, value: Any, type_: FieldType, place: _Place, *, quantity: bool) -> Any:
         inner = type_.inner
         if inner is not None and type_.container == "list":
             if not isinstance(value, list):
@@ -145,7 +145,7 @@ class _Decoder:
             key: self._value(item, inner, place, quantity=quantity) for key, item in value.items() if item is not None
         }
 
-    def _mistyped(self, value: Any, type_: _Type, place: _Place) -> Exception:
+    def _mistyped(self, value: Any, type_: FieldType, place: _Place) -> Exception:
         found = {str: "string", dict: "object", list: "array", bool: "bool"}.get(type(value), "number")
         kind, version = self._resource.kind, self._resource.version
         return bad_request(
@@ -155,7 +155,8 @@ class _Decoder:
 
 
 @cache
-def _struct(model: str) -> str:
+def struct_name(model: str) -> str:
+    """A model's Go name: `V1PodSpec` → `PodSpec`."""
     return _VERSION.sub("", model)
 
 
@@ -184,14 +185,15 @@ def _text(model: str) -> str:
 
 
 @cache
-def _model_of(resource: Resource) -> str | None:
+def model_of(resource: Resource) -> str | None:
+    """The model of a kind, None where there is none."""
     version, group = resource.version.capitalize(), (resource.group.split(".")[0] or "core").capitalize()
     candidates = (f"{version}{resource.kind}", f"{group}{version}{resource.kind}")
-    return next((model for model in candidates if _field_types(model)), None)
+    return next((model for model in candidates if field_types(model)), None)
 
 
 @cache
-def _field_types(model: str) -> dict[str, _Type]:
+def field_types(model: str) -> dict[str, FieldType]:
     """The types of a model's fields, by their JSON names."""
     tables = {name: dict(_ENTRY.findall(body)) for name, body in _TABLE.findall(_text(model))}
     types = tables.get("openapi_types", {})

@@ -4,47 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from kfcore.api.meta import Manifest
 from kfcore.apiserver.status import bad_request
+from kfcore.apiserver.typed import ANY, Typed
+from kfcore.client.errors import Invalid, StatusDetails
 
 DIRECTIVE = "$patch"
 _DELETE_FROM = "$deleteFromPrimitiveList/"
 _ORDER = "$setElementOrder/"
 _RETAIN = "$retainKeys"
 
-MERGE_KEYS: dict[str, tuple[str, ...]] = {
-    "containers": ("name",),
-    "initContainers": ("name",),
-    "ephemeralContainers": ("name",),
-    "volumes": ("name",),
-    "volumeMounts": ("mountPath",),
-    "volumeDevices": ("devicePath",),
-    "env": ("name",),
-    "imagePullSecrets": ("name",),
-    "secrets": ("name",),
-    "hostAliases": ("ip",),
-    "topologySpreadConstraints": ("topologyKey",),
-    "resourceClaims": ("name",),
-    "conditions": ("type",),
-    "ownerReferences": ("uid",),
-    "podIPs": ("ip",),
-    "addresses": ("type",),
-    "subjects": (),
-}
-"""The lists that merge, by field name; `ports` has two keys and is looked at by what its items hold."""
-_PRIMITIVE_LISTS = frozenset({"finalizers"})
 
+def strategic_patch(target: Any, patch: Any, type_: Typed) -> Any:
+    """`patch` applied to `target`, of `type_`, which may be changed in place.
 
-def merge_key(field: str, items: list[Any]) -> str:
-    """The key by which a list's items are matched, empty for a list that is replaced."""
-    if field == "ports":
-        return "containerPort" if any("containerPort" in item for item in items if isinstance(item, dict)) else "port"
-    keys = MERGE_KEYS.get(field, ())
-    return keys[0] if keys else ""
-
-
-def strategic_patch(target: Any, patch: Any) -> Any:
-    """`patch` applied to `target`, which may be changed in place. Raises BadRequest for a malformed directive."""
+    Raises BadRequest or Invalid for a directive that is none.
+    """
     if not isinstance(patch, dict):
         return patch
     patch = dict(patch)
@@ -56,65 +30,98 @@ def strategic_patch(target: Any, patch: Any) -> Any:
         case "delete":
             return {}
         case other:
-            raise bad_request(f"Unknown patch directive {other!r}")
+            raise bad_request(f"unknown patch type [{other}] in map: map[{DIRECTIVE}:{other}]")
     if not isinstance(target, dict):
         target = {}
-    retained = patch.pop(_RETAIN, None)
-    if isinstance(retained, list):
-        for key in [key for key in target if key not in retained]:
-            del target[key]
-    orders = {key.removeprefix(_ORDER): patch.pop(key) for key in list(patch) if key.startswith(_ORDER)}
+    orders = {key.removeprefix(_ORDER): _listed(patch.pop(key)) for key in list(patch) if key.startswith(_ORDER)}
+    _retain(target, patch)
     for key in [key for key in patch if key.startswith(_DELETE_FROM)]:
         gone = patch.pop(key)
         field = key.removeprefix(_DELETE_FROM)
-        if isinstance(target.get(field), list) and isinstance(gone, list):
+        if not isinstance(gone, list):
+            raise bad_request("invalid patch format of primitive list")
+        if isinstance(target.get(field), list):
             target[field] = [item for item in target[field] if item not in gone]
     for key, value in patch.items():
         if value is None:
             target.pop(key, None)
         elif isinstance(value, dict):
-            target[key] = strategic_patch(target.get(key), value)
+            target[key] = strategic_patch(target.get(key), value, type_.member(key) or ANY)
         elif isinstance(value, list):
-            target[key] = _merge_list(key, target.get(key), value)
+            target[key] = _merge_list(target.get(key), value, type_.member(key) or ANY, orders.pop(key, None))
         else:
             target[key] = value
     for field, order in orders.items():
-        if isinstance(target.get(field), list) and isinstance(order, list):
-            target[field] = _in_order(field, target[field], order)
+        if isinstance(present := target.get(field), list):
+            member = type_.member(field) or ANY
+            target[field] = _in_order(present, present, order, order, member.patch_key)
     return target
 
 
-def _merge_list(field: str, present: Any, items: list[Any]) -> list[Any]:
+def _retain(target: dict[str, Any], patch: dict[str, Any]) -> None:
+    """What is not among the retained keys goes: the other members of a union."""
+    retained = patch.pop(_RETAIN, None)
+    if retained is None:
+        return
+    if not isinstance(retained, list) or any(key not in retained for key in patch if not key.startswith("$")):
+        raise _rejected()
+    for key in [key for key in target if key not in retained]:
+        del target[key]
+
+
+def _listed(order: Any) -> list[Any]:
+    if not isinstance(order, list):
+        raise _rejected()
+    return order
+
+
+def _rejected() -> Exception:
+    return Invalid("the server rejected our request due to an error in our request", details=StatusDetails())
+
+
+def _merge_list(present: Any, items: list[Any], type_: Typed, order: list[Any] | None) -> list[Any]:
     present = present if isinstance(present, list) else []
-    if field in _PRIMITIVE_LISTS:
-        return [*present, *(item for item in items if item not in present)]
-    key = merge_key(field, [*items, *present])
-    if not key or not all(isinstance(item, dict) for item in (*present, *items)):
+    key = type_.patch_key
+    if key == "":
+        return _in_order(present, [*present, *(i for i in items if i not in present)], items, order or items, key)
+    if key is None or not all(isinstance(item, dict) for item in (*present, *items)):
         return [item for item in items if not (isinstance(item, dict) and DIRECTIVE in item)]
     if any(item.get(DIRECTIVE) == "replace" for item in items):
         return [item for item in items if item.get(DIRECTIVE) != "replace"]
-    merged: list[Manifest] = list(present)
-    added: list[Manifest] = []
+    merged = list(present)
     for item in items:
         if key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-        matching = [other for other in merged if other.get(key) == item[key]]
+            raise bad_request(f"map: {_go_map(item)} does not contain declared merge key: {key}")
+        index = next((number for number, other in enumerate(merged) if other.get(key) == item[key]), None)
         if item.get(DIRECTIVE) == "delete":
             merged = [other for other in merged if other.get(key) != item[key]]
-        elif matching:
-            merged[merged.index(matching[0])] = strategic_patch(matching[0], item)
+        elif index is None:
+            merged.append(strategic_patch({}, item, type_.item()))
         else:
-            added.append(strategic_patch({}, item))
-    return added + merged
+            merged[index] = strategic_patch(merged[index], item, type_.item())
+    return _in_order(present, merged, items, order or items, key)
 
 
-def _in_order(field: str, items: list[Any], order: list[Any]) -> list[Any]:
-    """Items in the order that the client asks for; those that it does not know keep their place among the others."""
-    key = merge_key(field, items)
-    wanted = [item.get(key) if isinstance(item, dict) and key else item for item in order]
+def _in_order(before: list[Any], merged: list[Any], items: list[Any], order: list[Any], key: str | None) -> list[Any]:
+    """The items of the patch in the order that it names, and between them those that only the server has, where they
+    stood before.
+    """
 
-    def position(item: Any) -> int:
-        value = item.get(key) if isinstance(item, dict) and key else item
-        return wanted.index(value) if value in wanted else len(wanted)
+    def name(item: Any) -> Any:
+        return item.get(key) if isinstance(item, dict) and key else item
 
-    return sorted(items, key=position)
+    stood, wanted = [name(item) for item in before], [name(item) for item in order]
+    patched = [name(item) for item in items]
+    theirs = [item for item in merged if name(item) in patched]
+    theirs.sort(key=lambda item: wanted.index(name(item)) if name(item) in wanted else len(wanted))
+    servers = [item for item in merged if name(item) not in patched]
+    made: list[Any] = []
+    while theirs and servers:
+        ours, other = name(servers[0]), name(theirs[0])
+        first = ours in stood and other in stood and stood.index(ours) < stood.index(other)
+        made.append(servers.pop(0) if first else theirs.pop(0))
+    return [*made, *theirs, *servers]
+
+
+def _go_map(item: dict[str, Any]) -> str:
+    return "map[" + " ".join(f"{key}:{value}" for key, value in sorted(item.items())) + "]"

@@ -14,6 +14,7 @@ from kfcore.apiserver.deletion import parse_options
 from kfcore.apiserver.kinds import ScalePaths, ServedKind
 from kfcore.apiserver.logs import PodLogs
 from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.ownership import owner_of
 from kfcore.apiserver.patch import json_patch, merge_patch
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route
@@ -108,7 +109,13 @@ class Subresources:
             return manifest
 
         stored = self._objects.update(
-            kind, route.namespace, route.name, change, dry_run=dry_run(request.query), subresource="scale"
+            kind,
+            route.namespace,
+            route.name,
+            change,
+            dry_run=dry_run(request.query),
+            subresource="scale",
+            owner=owner_of(request, self._objects.now()),
         )
         return self._answer_scale(kind, stored)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver import apply, strategic
+from kfcore.apiserver.apply_checks import check_applied
 from kfcore.apiserver.conversion import served, served_bytes
 from kfcore.apiserver.deletion import DeleteOptions, parse_options
 from kfcore.apiserver.field_validation import FieldValidation
@@ -33,6 +35,7 @@ from kfcore.apiserver.status import (
     unsupported,
 )
 from kfcore.apiserver.storage import Stored
+from kfcore.apiserver.typed import type_of
 from kfcore.client.errors import NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
 BODY_LIMIT = 3 * 1024 * 1024
@@ -201,6 +204,8 @@ class Writing:
         if metadata.get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         metadata.setdefault("name", route.name)
+        apply.reset(kind, body, route.subresource)
+        check_applied(kind, route.namespace, body)
         validation = FieldValidation(request, kind)
         validation.check_patched(body)
         applier = apply.Applier(
@@ -300,7 +305,7 @@ def patch_change(kind: ServedKind, type_: str, body: bytes) -> Change:
         case "application/json-patch+json":
             apply_patch = json_patch
         case "application/strategic-merge-patch+json" if not kind.custom:
-            apply_patch = strategic.strategic_patch
+            apply_patch = partial(strategic.strategic_patch, type_=type_of(kind))
         case _:
             raise UnsupportedMediaType("415: Unsupported Media Type")
     patch = read_json(body, kind.resource.kind)
