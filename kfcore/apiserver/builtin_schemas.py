@@ -12,11 +12,13 @@ from typing import Any
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
+from kfcore.apiserver.merge_facts import ATOMIC_MAPS, ATOMIC_STRUCTS, LIST_KEYS, PATCH_KEYS
+from kfcore.apiserver.shapes import struct_name
 
 _IMPORT = re.compile(r"^from kubernetes_asyncio\.client\.models\.(\w+) import (\w+)", re.M)
 _TABLE = re.compile(r"^    (openapi_types|attribute_map) = \{(.*?)^    \}", re.M | re.S)
 _ENTRY = re.compile(r"'(\w+)': '([^']+)'")
-_DOCUMENTATION = re.compile(r'"""Gets the (\w+) of this \w+\.  # noqa: E501\n\n(.*?)\n\n        :return:', re.S)
+_DOCUMENTATION = re.compile(r'"""Gets the (\w+) of this \w+\.  # noqa: E501\n\n(?!\n)(.*?)\n\n        :return:', re.S)
 _REQUIRED = re.compile(r"Invalid value for `(\w+)`, must not be `None`")
 _VERSIONED = re.compile(r"([A-Z][a-z]+)?(V\d+(?:(?:alpha|beta)\d+)?)(\w+)")
 _SCALARS: dict[str, Manifest] = {
@@ -97,11 +99,36 @@ def _read_model(model: str) -> tuple[Manifest, tuple[str, ...]]:
         description = documentation.get(attribute, "")
         if "$ref" in schema:
             schema = {"allOf": [schema]}  # a reference with siblings would lose them
-        properties[names[attribute]] = {"description": description, **schema} if description else schema
+        name = names[attribute]
+        properties[name] = {
+            **({"description": description} if description else {}), **schema, **_merging(struct_name(model), name)
+        }  # fmt: skip
     made: Manifest = {"type": "object", "properties": properties}
     if required := sorted({names[attribute] for attribute in _REQUIRED.findall(text) if attribute in names}):
         made["required"] = required
+    if struct_name(model) in ATOMIC_STRUCTS:
+        made["x-kubernetes-map-type"] = "atomic"
     return made, tuple(needs)
+
+
+def _merging(struct: str, name: str) -> Manifest:
+    """How a list merges, in the words of Kubernetes' extensions."""
+    made: Manifest = {}
+    if (entry := _entries(PATCH_KEYS, struct).get(name)) is not None:
+        made["x-kubernetes-patch-strategy"] = "merge,retainKeys" if entry.endswith("!") else "merge"
+        if key := entry.rstrip("!"):
+            made["x-kubernetes-patch-merge-key"] = key
+    if (entry := _entries(LIST_KEYS, struct).get(name)) is not None:
+        made["x-kubernetes-list-type"] = "map" if entry else "set"
+        if entry:
+            made["x-kubernetes-list-map-keys"] = entry.split(",")
+    if f"{struct}.{name}" in ATOMIC_MAPS:
+        made["x-kubernetes-map-type"] = "atomic"
+    return made
+
+
+def _entries(facts: dict[str, str], struct: str) -> dict[str, str]:
+    return {entry.partition(":")[0]: entry.partition(":")[2] for entry in facts.get(struct, "").split() if ":" in entry}
 
 
 def _cleaned(prose: str) -> str:

@@ -14,7 +14,7 @@ PATCH_KEYS: dict[str, str] = {
     "CSINodeSpec": "drivers:name",
     "ComponentStatus": _CONDITIONS,
     "DaemonSetStatus": _CONDITIONS,
-    "DeploymentSpec": "strategy!",
+    "DeploymentSpec": "strategy:!",
     "DeploymentStatus": _CONDITIONS,
     "HorizontalPodAutoscalerStatus": _CONDITIONS,
     "JobStatus": _CONDITIONS,

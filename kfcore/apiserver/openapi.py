@@ -1,5 +1,6 @@
-"""What kubectl reads before it applies or explains something: `/openapi/v3`, one document a group version, made when it
-is first asked for. The schemas of custom kinds are their CRDs'; `builtin_schemas.py` has the others.
+"""What kubectl reads before it applies or explains something: `/openapi/v3`, one document a group version, and
+`/openapi/v2`, one of everything; made when first asked for. The schemas of custom kinds are their CRDs';
+`builtin_schemas.py` has the others.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from kfcore.api.meta import Manifest
 from kfcore.apiserver.builtin_schemas import BuiltinSchemas
 from kfcore.apiserver.discovery import VERSION
 from kfcore.apiserver.kinds import Kinds, ServedKind
+from kfcore.apiserver.openapi_protobuf import encode_document
+from kfcore.apiserver.openapi_v2 import swagger
 from kfcore.apiserver.request import Request, Response
 
 _V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -24,6 +27,7 @@ _INFO = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
 _OBJECT_META = "V1ObjectMeta"
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _PATCH_TYPES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
+_STRATEGIC = "application/strategic-merge-patch+json"
 _WRITE_PARAMETERS: tuple[tuple[str, str], ...] = (
     ("dryRun", "string"),
     ("fieldManager", "string"),
@@ -38,12 +42,13 @@ class OpenApi:
         self._kinds = kinds
         self._builtin = BuiltinSchemas()
         self._documents: dict[str, tuple[str, bytes]] = {}
+        self._swagger: dict[str, tuple[str, bytes]] = {}
 
     async def answer(self, request: Request) -> Response | None:
         """The answer to a request under `/openapi`; None for what is not served."""
         match request.path.strip("/").split("/"):
             case ["openapi", "v2"]:
-                return _version_2(request.headers.get("accept", ""))
+                return await self._version_2(request)
             case ["openapi", "v3"]:
                 return self._index()
             case ["openapi", "v3", "api", version]:
@@ -76,7 +81,33 @@ class OpenApi:
             headers |= _FOREVER
         return Response(200, headers, known[1])
 
+    async def _version_2(self, request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        form = _V2_PROTOBUF_ALIAS if _V2_PROTOBUF in accept or _V2_PROTOBUF_ALIAS in accept else "application/json"
+        groups = [kinds for kinds in self._groups() if kinds]
+        digest = _digest([kind for kinds in groups for kind in kinds])
+        known = self._swagger.get(form)
+        if known is None or known[0] != digest:
+            known = (digest, await asyncio.to_thread(self._build_version_2, groups, form))
+            self._swagger[form] = known
+        headers = {"content-type": form, "etag": f'"{digest}"', "vary": "Accept"}
+        if request.headers.get("if-none-match") == headers["etag"]:
+            return Response(304, headers, b"")
+        return Response(200, headers, known[1])
+
+    def _groups(self) -> Iterable[list[ServedKind]]:
+        for group, versions in self._kinds.group_versions().items():
+            for group_version in versions:
+                yield self._kinds.in_group(group, group_version)
+
+    def _build_version_2(self, groups: Iterable[Iterable[ServedKind]], form: str) -> bytes:
+        document = swagger(_INFO, (self._describe(kinds) for kinds in groups))
+        return encode_json(document) if form == "application/json" else encode_document(document)
+
     def _build(self, kinds: Iterable[ServedKind]) -> bytes:
+        return encode_json(self._describe(kinds))
+
+    def _describe(self, kinds: Iterable[ServedKind]) -> Manifest:
         paths: Manifest = {}
         schemas: Manifest = {}
         for kind in kinds:
@@ -84,7 +115,7 @@ class OpenApi:
             schemas |= found
             schemas[name] = {**schemas[name], "x-kubernetes-group-version-kind": [_identity(kind)]}
             paths |= _paths(kind, name)
-        return encode_json({"openapi": "3.0.0", "info": _INFO, "paths": paths, "components": {"schemas": schemas}})
+        return {"openapi": "3.0.0", "info": _INFO, "paths": paths, "components": {"schemas": schemas}}
 
     def _custom(self, kind: ServedKind) -> tuple[str, Manifest]:
         resource = kind.resource
@@ -156,25 +187,10 @@ def _paths(kind: ServedKind, schema_name: str) -> Manifest:
     if "update" in kind.verbs:
         one["put"] = operation("put", ["application/json"])
     if "patch" in kind.verbs:
-        one["patch"] = operation("patch", _PATCH_TYPES)
+        one["patch"] = operation("patch", _PATCH_TYPES if kind.custom else (*_PATCH_TYPES, _STRATEGIC))
     if "delete" in kind.verbs:
         one["delete"] = operation("delete")
     paths = {collection: whole}
     if one:
         paths[collection + "/{name}"] = one
     return paths
-
-
-def _version_2(accept: str) -> Response:
-    """An empty document. kubectl looks there for patch strategies, finds none, and uses those it was built with."""
-    if _V2_PROTOBUF in accept or _V2_PROTOBUF_ALIAS in accept:
-        info = _field(1, _INFO["title"].encode()) + _field(2, _INFO["version"].encode())
-        body = _field(1, b"2.0") + _field(2, info) + _field(8, b"")
-        return Response(200, {"content-type": _V2_PROTOBUF_ALIAS}, body)
-    body = encode_json({"swagger": "2.0", "info": _INFO, "paths": {}, "definitions": {}})
-    return Response(200, {"content-type": "application/json"}, body)
-
-
-def _field(number: int, value: bytes) -> bytes:
-    """One length-delimited protobuf field; numbers below 16 and values below 128 bytes, which take a byte each."""
-    return bytes([number << 3 | 2, len(value)]) + value

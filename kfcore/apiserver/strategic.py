@@ -63,7 +63,8 @@ def _retain(target: dict[str, Any], patch: dict[str, Any]) -> None:
     retained = patch.pop(_RETAIN, None)
     if retained is None:
         return
-    if not isinstance(retained, list) or any(key not in retained for key in patch if not key.startswith("$")):
+    said = [key for key, value in patch.items() if value is not None and not key.startswith("$")]
+    if not isinstance(retained, list) or not set(said) <= set(map(str, retained)):
         raise _rejected()
     for key in [key for key in target if key not in retained]:
         del target[key]

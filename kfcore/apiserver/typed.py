@@ -126,7 +126,7 @@ def _keys(struct: str) -> dict[str, tuple[str, ...]]:
 
 @cache
 def _patch_keys(struct: str) -> dict[str, str]:
-    entries = (entry.rstrip("!").partition(":") for entry in PATCH_KEYS.get(struct, "").split() if ":" in entry)
+    entries = (entry.rstrip("!").partition(":") for entry in PATCH_KEYS.get(struct, "").split())
     return {name: key for name, _, key in entries}
 
 

@@ -165,6 +165,30 @@ async def test_an_openapi_document_may_be_kept_until_its_crd_changes() -> None:
     assert after["apis/apps/v1"] == before["apis/apps/v1"]
 
 
+async def test_the_older_openapi_document_has_every_kind_and_how_its_lists_merge() -> None:
+    server = ApiServer()
+    server.install_crd(WIDGETS)
+    document = await body(server, "/openapi/v2")
+    definitions = document["definitions"]
+    for reference in _references(document):
+        assert reference.removeprefix("#/definitions/") in definitions, reference
+    containers = definitions["io.k8s.v1.PodSpec"]["properties"]["containers"]
+    assert containers["x-kubernetes-patch-merge-key"] == "name"
+    patch = document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"]
+    assert "application/strategic-merge-patch+json" not in patch["consumes"]
+    assert {"dryRun", "fieldValidation"} <= {parameter["name"] for parameter in patch["parameters"]}
+    assert patch["x-kubernetes-group-version-kind"]["kind"] == "Widget"
+    assert definitions["com.example.v1.Widget"]["properties"]["spec"]["description"] == "What is wanted."
+
+
+async def test_the_older_openapi_document_is_made_anew_when_kinds_change_only() -> None:
+    server = ApiServer()
+    first = (await get(server, "/openapi/v2")).headers["etag"]
+    assert (await get(server, "/openapi/v2")).headers["etag"] == first
+    server.install_crd(WIDGETS)
+    assert "Widget" in str((await body(server, "/openapi/v2"))["definitions"].keys())
+
+
 def _references(value: Any) -> list[str]:
     if isinstance(value, dict):
         found = [value["$ref"]] if isinstance(value.get("$ref"), str) else []

@@ -176,6 +176,13 @@ def test_explain_documents_built_in_and_custom_fields(kubectl: Kubectl) -> None:
     assert "size" in kubectl("explain", "widget", "--recursive").out
 
 
+def test_explain_reads_the_older_document_too(kubectl: Kubectl) -> None:
+    shown = kubectl("explain", "pod.spec.volumes", "--output=plaintext-openapiv2").out
+    assert "RESOURCE: volumes <[]Object>" in shown
+    assert "emptyDir" in shown
+    assert "How big it is." in kubectl("explain", "widget.spec.size", "--output=plaintext-openapiv2").out
+
+
 def test_api_resources_and_versions_list_what_is_served(kubectl: Kubectl) -> None:
     shown = [row[0] for row in kubectl("api-resources").columns]
     assert {"pods", "deployments", "widgets", "leases"} <= set(shown)

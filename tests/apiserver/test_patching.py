@@ -92,7 +92,7 @@ async def test_only_lists_that_merge_by_their_type_do(server: ApiServer) -> None
 
 async def test_retained_keys_drop_the_other_member_of_a_union(server: ApiServer) -> None:
     await a_deployment(server, a_container("a"))
-    strategy = {"$retainKeys": ["type"], "type": "Recreate"}
+    strategy = {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": None}
     _, answer = await ask(server, DEPLOYMENT, {"spec": {"strategy": strategy}}, STRATEGIC)
     assert answer["spec"]["strategy"] == {"type": "Recreate"}
     refused = {"spec": {"strategy": {"$retainKeys": ["rollingUpdate"], "type": "Recreate"}}}
