@@ -39,6 +39,7 @@ from kfcore_local.images import ImageMap
 from kfcore_local.kubelet import Kubelet
 from kfcore_local.scheduler import Scheduler
 from kfcore_local.scratch import scratch_directory
+from kfcore_local.storage import add_storage_controllers, make_default_class
 from kfcore_local.workloads import add_workload_controllers
 
 NODE = "local"
@@ -126,6 +127,8 @@ class LocalCluster:
         if self._gang is not None:
             server.install_crd(pod_group_crd(self._gang.kind.resource))
         self.client = RestClient(InProcessTransport(server, record=False))
+        if "controllers" not in self._without:
+            await make_default_class(self.client)
         tls = await certificate if certificate is not None else None
         http = HttpServer(server, token=self.token, port=self._port, tls=tls)
         await http.start()
@@ -164,14 +167,15 @@ class LocalCluster:
             run(gateway.run)
             self.gateway = gateway
             self.options = replace(self.options, service_door=gateway.door)
-        if manager := self._manager():
+        if manager := self._manager(root):
             run(manager.run)
 
-    def _manager(self) -> Manager | None:
+    def _manager(self, root: Path) -> Manager | None:
         """One for all controllers of this process, so that they share what they watch."""
         manager = Manager(self.client, clock=self.clock)
         if "controllers" not in self._without:
             add_workload_controllers(manager)
+            add_storage_controllers(manager, (self._data_dir or root) / "volumes")
         if "operator" not in self._without:
             self.plugins.setup(manager, self.options)
         if self._gang is not None and not self._without & {"scheduler", "kubelet"}:

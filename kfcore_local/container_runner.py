@@ -24,6 +24,7 @@ from kfcore_local.images import Image, ImageMap
 from kfcore_local.network import Network
 from kfcore_local.pod_status import ContainerRecord, timestamp
 from kfcore_local.pods import LocalPod
+from kfcore_local.storage import directory_of
 
 CONFIG_RETRY = 5.0
 MESSAGE_LINES, MESSAGE_BYTES = 80, 2048
@@ -44,7 +45,6 @@ class Machine:
     working_directory: Path
     images: ImageMap
     variables: Mapping[str, str]
-    claims: Path
     gpus: Gpus
 
 
@@ -223,6 +223,7 @@ class ContainerRunner:
         while not self._stopping.is_set():
             try:
                 variables = await environment.variables(machine.client, self._pod, container, self._facts)
+                claimed = await self._claimed_directory(machine.images.find(container.image))
             except ConfigError as error:
                 self._wait("CreateContainerConfigError", str(error))
                 await self._sleep(CONFIG_RETRY)
@@ -243,16 +244,22 @@ class ContainerRunner:
             base = environment.base_environment(machine.bin_directory, image.bin_directory if image else None)
             gpus = machine.gpus.variables(self._pod.metadata.uid, container.name, container.resources.limits)
             env = {**base, **machine.variables, **gpus, **self._pod_environment(), **values}
-            return Command(argv, env, self._working_directory(image))
+            return Command(argv, env, claimed or self._working_directory(image))
         return None
 
+    async def _claimed_directory(self, image: Image | None) -> str:
+        """Of the claim in the place where the container works; empty when there is none. Raises ConfigError."""
+        claim = volumes.home(self._pod, self.record.container, image)
+        if claim is None:
+            return ""
+        directory = await directory_of(self._machine.client, self._pod.namespace, claim)
+        if directory is None:
+            raise ConfigError(f'persistentvolumeclaim "{claim}" is not bound to a directory of this machine')
+        return str(directory)
+
     def _working_directory(self, image: Image | None) -> str:
-        """The container's; a volume in its place; and where an image would have one that this machine has not, ours."""
+        """The container's; and where an image would have one that this machine has not, ours."""
         asked, ours = self.record.container.working_dir, str(self._machine.working_directory)
-        claimed = volumes.home(self._pod, self.record.container, image, self._machine.claims)
-        if claimed is not None:
-            claimed.mkdir(parents=True, exist_ok=True)
-            return str(claimed)
         if asked and image is not None and asked == image.home and not Path(asked).is_dir():
             return ours
         return asked or ours

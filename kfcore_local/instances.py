@@ -167,6 +167,7 @@ def clear_data(directory: Path) -> None:
             raise InstanceError(f"{directory} is in use: end its cluster with `kfcore local stop` first") from error
         for path in (*directory.glob("state.db*"), directory / "lock"):
             path.unlink(missing_ok=True)
-        shutil.rmtree(directory / "kubelet", ignore_errors=True)
+        for kept in ("kubelet", "volumes"):
+            shutil.rmtree(directory / kept, ignore_errors=True)
     with contextlib.suppress(OSError):
         directory.rmdir()

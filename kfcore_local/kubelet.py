@@ -71,7 +71,6 @@ class Kubelet:
             working_directory=working_directory or Path.cwd(),
             images=images or ImageMap(),
             variables=variables or {},
-            claims=root / "claims",
             gpus=Gpus(),
         )
 

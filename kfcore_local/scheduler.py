@@ -18,13 +18,14 @@ from kfcore.clock import Clock, SystemClock
 from kfcore.controller.events import EventRecorder
 from kfcore.jobs.gang import GangScheduler
 from kfcore_local.pod_status import timestamp
-from kfcore_local.scheduling.claims import SELECTED_NODE, claims_of
+from kfcore_local.scheduling.claims import claims_of
 from kfcore_local.scheduling.fit import first_fit, why_not
 from kfcore_local.scheduling.groups import GroupKind, minimum
-from kfcore_local.scheduling.kinds import Claim, SchedulableNode, SchedulablePod, StorageClass
+from kfcore_local.scheduling.kinds import SchedulableNode, SchedulablePod
 from kfcore_local.scheduling.preemption import victims
 from kfcore_local.scheduling.queue import PodQueue, rank
 from kfcore_local.scheduling.resources import Amounts, Ledger, Placed, add_to, requests_of
+from kfcore_local.storage.kinds import SELECTED_NODE, Claim, StorageClass
 
 log = structlog.get_logger(__name__)
 

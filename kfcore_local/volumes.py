@@ -5,7 +5,6 @@ for it alone, so only what is already at its place passes; for anything else the
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from kfcore_local.images import Image, ImageMap
 from kfcore_local.pods import Container, LocalPod, Volume, VolumeMount
@@ -13,13 +12,13 @@ from kfcore_local.pods import Container, LocalPod, Volume, VolumeMount
 SHARED_MEMORY = "/dev/shm"
 
 
-def home(pod: LocalPod, container: Container, image: Image | None, claims: Path) -> Path | None:
-    """The directory of the claim that is mounted where the container works: it can work there without a mount."""
+def home(pod: LocalPod, container: Container, image: Image | None) -> str | None:
+    """The claim that is mounted where the container works: it can work in its directory without a mount."""
     places = {container.working_dir, image.home if image else ""} - {""}
     names = {mount.name for mount in container.volume_mounts if os.path.normpath(mount.mount_path) in places}
     for volume in pod.spec.volumes:
         if volume.name in names and volume.persistent_volume_claim is not None:
-            return claims / pod.namespace / volume.persistent_volume_claim.claim_name
+            return volume.persistent_volume_claim.claim_name
     return None
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kfcore.cache.store import Store
-from kfcore_local.scheduling.kinds import Claim, SchedulablePod, StorageClass
+from kfcore_local.scheduling.kinds import SchedulablePod
+from kfcore_local.storage.kinds import Claim, StorageClass
 
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 
 
@@ -31,7 +31,7 @@ def claims_of(pod: SchedulablePod, claims: Store[Claim], classes: Store[StorageC
             return Claims(f'persistentvolumeclaim "{name}" not found')
         if claim.metadata.deletion_timestamp is not None:
             return Claims(f'persistentvolumeclaim "{name}" is being deleted')
-        if claim.spec.volume_name and claim.status.phase == "Bound":
+        if claim.is_bound:
             continue
         storage_class = classes.get("", claim.spec.storage_class_name or "")
         if claim.spec.volume_name or storage_class is None or not storage_class.waits_for_consumer:

@@ -1,8 +1,8 @@
-"""Pods, nodes and what they depend on, as the scheduler sees them."""
+"""Pods and nodes, as the scheduler sees them."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, ServerObject, Struct
@@ -94,41 +94,3 @@ class SchedulableNode(ServerObject, frozen=True):
     @property
     def is_ready(self) -> bool:
         return any(item.get("type") == "Ready" and item.get("status") == "True" for item in self.status.conditions)
-
-
-class ClaimSpec(Struct, frozen=True):
-    storage_class_name: str | None = None
-    volume_name: str = ""
-
-
-class ClaimStatus(Struct, frozen=True):
-    phase: str = ""
-
-
-class Claim(ServerObject, frozen=True):
-    """A PersistentVolumeClaim: whether it is bound, and of which class it is."""
-
-    resource: ClassVar[Resource] = Resource(
-        "",
-        "v1",
-        "PersistentVolumeClaim",
-        "persistentvolumeclaims",
-        short_names=("pvc",),
-        subresources=frozenset({"status"}),
-    )
-    spec: ClaimSpec = ClaimSpec()
-    status: ClaimStatus = ClaimStatus()
-
-
-class StorageClass(ServerObject, frozen=True):
-    resource: ClassVar[Resource] = Resource(
-        "storage.k8s.io", "v1", "StorageClass", "storageclasses", False, short_names=("sc",)
-    )
-    provisioner: str = ""
-    reclaim_policy: str = "Delete"
-    volume_binding_mode: str = "Immediate"
-    parameters: dict[str, Any] = {}
-
-    @property
-    def waits_for_consumer(self) -> bool:
-        return self.volume_binding_mode == "WaitForFirstConsumer"

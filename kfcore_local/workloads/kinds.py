@@ -31,6 +31,14 @@ class Container(Struct, frozen=True):
     ports: list[ContainerPort] = []
 
 
+class ClaimSource(Struct, frozen=True):
+    claim_name: str = ""
+
+
+class Volume(Struct, frozen=True):
+    persistent_volume_claim: ClaimSource | None = None
+
+
 class PodSpec(Struct, frozen=True):
     node_name: str = ""
     hostname: str = ""
@@ -38,6 +46,12 @@ class PodSpec(Struct, frozen=True):
     restart_policy: str = "Always"
     containers: list[Container] = []
     init_containers: list[Manifest] = []
+    volumes: list[Volume] = []
+
+    @property
+    def claims(self) -> list[str]:
+        """The names of the persistent volume claims that the pod uses."""
+        return [volume.persistent_volume_claim.claim_name for volume in self.volumes if volume.persistent_volume_claim]
 
 
 class PodCondition(CorePodCondition, frozen=True):

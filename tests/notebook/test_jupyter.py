@@ -19,11 +19,13 @@ from chromium import CHROMIUM, browser
 
 from kfcore.api.meta import Manifest, untyped
 from kfcore_local.cluster import LocalCluster
+from kfcore_local.storage.kinds import Claim
 from kfcore_notebook import Notebook
 
 KFCORE = str(Path(sys.executable).with_name("kfcore"))
 EXAMPLE = Path(__file__).parents[2] / "examples" / "notebook" / "jupyter.yaml"
 NOTEBOOKS = untyped(Notebook.resource)
+CLAIMS = untyped(Claim.resource)
 STOPPED = "kubeflow-resource-stopped"
 PATH = "/notebook/default/jupyter"
 
@@ -177,11 +179,13 @@ async def test_a_claim_mounted_as_home_keeps_files_over_stop_and_start(monkeypat
     container = {"command": ["sh", "-c", "pwd; echo started >> log; exec sleep 100"], "volumeMounts": mounts}
     async with a_cluster({}, monkeypatch) as cluster:
         manifest = a_notebook(container=container, volumes=volumes, terminationGracePeriodSeconds=1)
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        await cluster.client.create(CLAIMS, {"metadata": {"name": "home"}, "spec": claim}, "default")
         await cluster.client.create(NOTEBOOKS, manifest, "default")
         await until(cluster, stopped=False, ready=1)
         await cluster.client.patch(NOTEBOOKS, "jupyter", "default", {"metadata": {"annotations": {STOPPED: "now"}}})
         await until(cluster, stopped=True, ready=0)
         await cluster.client.patch(NOTEBOOKS, "jupyter", "default", {"metadata": {"annotations": {STOPPED: None}}})
         await until(cluster, stopped=False, ready=1)
-        written = list(cluster.kubeconfig.parent.rglob("claims/default/home/log"))
+        written = list(cluster.kubeconfig.parent.rglob("volumes/*/log"))
         assert [path.read_text().splitlines() for path in written] == [["started", "started"]]
