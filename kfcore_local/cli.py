@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from kfcore_local.start_up import import_ahead
+
 local = typer.Typer(
     help="This machine as a Kubernetes cluster: no container runtime, no daemon, nothing to install.",
     no_args_is_help=True,
@@ -50,6 +52,7 @@ def run(
 
     Exits with 0 when every job succeeded, 1 when one failed, 2 when a file is wrong, 130 when interrupted.
     """
+    import_ahead()
     from kfcore_local.run import run_files
 
     raise typer.Exit(run_files(files, gang_scheduler_name, image or (), gateway_port))
@@ -83,6 +86,7 @@ def up(
         options += [f"--gateway-port={gateway_port}"]
         options += ["--merge-kubeconfig"] if merge_kubeconfig else []
         raise typer.Exit(start(name, options))
+    import_ahead()
     from kfcore_local.run import Up, serve
 
     left_out = frozenset(part.value for part in without or ())

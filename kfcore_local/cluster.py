@@ -123,7 +123,7 @@ class LocalCluster:
         )
         stack.push_async_callback(server.close)
         for _, controller in self.plugins.controllers:
-            server.install_crd(crd(controller.kind))
+            server.install_crd(crd(controller.kind), trusted=True)
         if self._gang is not None:
             server.install_crd(pod_group_crd(self._gang.kind.resource))
         self.client = RestClient(InProcessTransport(server, record=False))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 from kfcore.api.meta import Manifest
@@ -38,11 +39,11 @@ class CustomKinds:
         self._crds = crds
         objects.on_change.append(self._changed)
 
-    def install(self, manifest: Manifest) -> None:
+    def install(self, manifest: Manifest, *, trusted: bool = False) -> None:
         """Create the CRD, or replace the one of its name."""
         name = (manifest.get("metadata") or {}).get("name", "")
         if self._objects.collection(self._crds).get("", name) is None:
-            self._objects.create(self._crds, "", {**manifest})
+            self._objects.create(self._crds, "", {**manifest}, trusted=trusted)
         else:
             self._objects.update(self._crds, "", name, lambda before: {**before, "spec": manifest.get("spec")})
 
@@ -167,17 +168,20 @@ def _priority(version: str) -> tuple[int, int, int, str]:
 
 def custom_strategy(kind: ServedKind) -> Strategy:
     schema = kind.schema or {"x-kubernetes-preserve-unknown-fields": True}
+    rules = cache(partial(Rules, schema))  # with the first object: a schema of pods is long to look through
     return Strategy(
         decode=partial(prune, schema=schema, root=True),
         default=partial(fill_defaults, schema=schema),
-        validate=partial(_validate, schema, Rules(schema)),
+        validate=partial(_validate, schema, rules),
         unconditional_update=False,
         keeps_status=not kind.status,
     )
 
 
-def _validate(schema: Manifest, rules: Rules, manifest: Manifest, previous: Manifest | None) -> list[FieldError]:
-    return with_rules(validate(manifest, schema, previous), rules, manifest, previous)
+def _validate(
+    schema: Manifest, rules: Callable[[], Rules], manifest: Manifest, previous: Manifest | None
+) -> list[FieldError]:
+    return with_rules(validate(manifest, schema, previous), rules(), manifest, previous)
 
 
 # ── the CRDs themselves ──────────────────────────────────────────────────────────────────────────────────────────────

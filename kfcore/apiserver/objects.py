@@ -104,11 +104,12 @@ class Objects:
         uid: str | None = None,
         owner: Owner | None = None,
         unknown: Callable[[list[str]], None] | None = None,
+        trusted: bool = False,
     ) -> Stored:
         """Store a new object. `manifest` is taken over and changed; `uid` is for objects from elsewhere.
 
         `owner` owns the fields that the object has before the server adds its own. `unknown` is told the places of
-        fields that the kind does not have.
+        fields that the kind does not have. `trusted`: what its kind's rules would say is known, and good.
         """
         resource, strategy = kind.resource, self.strategy(kind)
         metadata = meta.clean(manifest, f'{resource.kind} in version "{resource.version}"')
@@ -136,7 +137,9 @@ class Objects:
         if owner is not None:
             manifest["metadata"]["managedFields"] = managed(kind, owner, None, manifest)
         strategy.on_create(manifest)
-        errors = meta.validate(manifest["metadata"], strategy.names) + strategy.validate(manifest, None)
+        errors = meta.validate(manifest["metadata"], strategy.names)
+        if not trusted:
+            errors += strategy.validate(manifest, None)
         if errors:
             raise invalid(resource, metadata.get("name", ""), errors)
         collection = self.collection(kind)

@@ -117,9 +117,12 @@ class ApiServer:
             found = self._strategies[kind.resource] = replace(base, decode=shapes.decoder(kind.resource))
         return found
 
-    def install_crd(self, manifest: Manifest) -> None:
-        """Serve a CRD's kind, or the changed CRD's in place of what was served. Raises Invalid for a malformed one."""
-        self.custom.install(manifest)
+    def install_crd(self, manifest: Manifest, *, trusted: bool = False) -> None:
+        """Serve a CRD's kind, or the changed CRD's in place of what was served. Raises Invalid for a malformed one.
+
+        `trusted` says that it is well-formed, as `kfcore.api.crd` makes them, and saves looking through its schema.
+        """
+        self.custom.install(manifest, trusted=trusted)
 
     def authenticate(self, token: str) -> User | None:
         """Whose a bearer token is; None when nobody's."""

@@ -1,0 +1,23 @@
+"""The imports of `kfcore local`, begun early."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+from kfcore_local.start_up import import_ahead
+
+import_ahead()
+import aiohttp.web
+import rich.console
+import structlog
+
+structlog.get_logger().info("plugin.loaded", console=rich.console.Console().__class__.__name__)
+"""
+
+
+def test_what_is_imported_early_is_whole_for_everyone_after() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "console=Console" in done.stdout
