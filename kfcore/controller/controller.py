@@ -78,15 +78,24 @@ class Controller:
         self.queue: WorkQueue[Request] = queue or WorkQueue(self._clock, group_of=lambda request: request.namespace)
         self._stopping = False
 
-    def watch(self, informer: Informer[Any], handler: Handler, predicate: Predicate | None = None) -> None:
-        """Enqueue what `handler` makes of the informer's changes that `predicate` lets pass."""
+    def watch(
+        self,
+        informer: Informer[Any],
+        handler: Handler,
+        predicate: Predicate | None = None,
+        *,
+        gather_seconds: float = 0.0,
+    ) -> None:
+        """Enqueue what `handler` makes of the informer's changes that `predicate` lets pass: at once, or
+        `gather_seconds` after the first of several, so that they are seen in one reconcile.
+        """
 
         def on_change(change: Change[Any]) -> None:
             try:
                 if predicate is None or predicate(change):
                     priority = Priority.LOW if change.replay else Priority.NORMAL
                     for request in handler(change):
-                        self.queue.add(request, priority)
+                        self.queue.add_after(request, 0 if change.replay else gather_seconds, priority)
             except Exception:  # an author's function: one object's failure must not be the others'
                 log.exception("controller.handler_failed", controller=self.name, object=change.object.key)
 

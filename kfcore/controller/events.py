@@ -1,7 +1,7 @@
 """The recorder of Kubernetes Events: what a controller tells the user who types `kubectl describe`.
 
 Recording never waits and never fails. What was recorded is gathered per event, thinned out as client-go does it, and
-written by `run` in the background: one request however often it happened meanwhile.
+written by `run` in the background: one request however often it happened meanwhile, and only so many a second.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from kfcore.api.meta import Manifest, Object, rfc3339
 from kfcore.client.errors import ApiError, ConnectionFailed, NotFound
 from kfcore.client.interface import Client
 from kfcore.clock import Clock, SystemClock
+from kfcore.controller.event_backlog import MAX_MESSAGE, Backlog, Series, told_together
 from kfcore.controller.rate_limit import TokenBucket
 
 log = structlog.get_logger(__name__)
@@ -30,27 +31,13 @@ SIMILAR_MESSAGES = 10
 BURST = 25
 REFILL_PER_SECOND = 1 / 300
 REMEMBERED = 4096
-MAX_MESSAGE = 1024
 TRIES = 3
+
+WRITES_AT_ONCE, WRITES_PER_SECOND = 30, 10.0
+"""How many Events a recorder writes: they are worth less than the requests that they would hold up."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-
-@dataclass(slots=True)
-class _Series:
-    """One Event object: how often it happened, and how much of that the server knows."""
-
-    involved: Manifest
-    namespace: str
-    type: str
-    reason: str
-    message: str
-    first: datetime
-    last: datetime
-    count: int = 0
-    written: int = 0
-    name: str = ""
 
 
 @dataclass(slots=True)
@@ -71,9 +58,10 @@ class EventRecorder:
         self._client = client
         self._clock = clock or SystemClock()
         self._similar: _Recent[Hashable, _Similar] = _Recent(REMEMBERED)
-        self._series: _Recent[Hashable, _Series] = _Recent(REMEMBERED)
+        self._series: _Recent[Hashable, Series] = _Recent(REMEMBERED)
         self._buckets: _Recent[Hashable, TokenBucket] = _Recent(REMEMBERED)
-        self._unwritten: dict[Hashable, _Series] = {}
+        self._backlog = Backlog()
+        self._writes = TokenBucket(self._clock, WRITES_PER_SECOND, WRITES_AT_ONCE)
         self._wake = asyncio.Event()
         self._last_suffix = 0
 
@@ -89,19 +77,30 @@ class EventRecorder:
         """Write what is recorded, until cancelled; what is left then, `flush` writes."""
         while True:
             await self._wake.wait()
-            await self.flush()
+            self._wake.clear()
+            while self._backlog:
+                if wait := self._writes.wait():
+                    await self._clock.sleep(wait)
+                await self._write_next()
 
     async def flush(self) -> None:
-        """Write everything that was recorded so far."""
-        self._wake.clear()
-        while self._unwritten:
-            key, series = next(iter(self._unwritten.items()))
-            del self._unwritten[key]
-            try:
-                await self._write(series)
-            except asyncio.CancelledError:
-                self._unwritten.setdefault(key, series)
-                raise
+        """Write everything that was recorded so far, at once."""
+        while self._backlog:
+            await self._write_next()
+
+    async def _write_next(self) -> None:
+        batch = self._backlog.take(together=len(self._backlog) > self._writes.left)
+        self._writes.take()
+        series = batch[0]
+        if len(batch) > 1:
+            series = told_together(batch)
+            for told in batch:
+                self._series.forget(told.key)  # should it happen again, it is an Event of its own
+        try:
+            await self._write(series)
+        except asyncio.CancelledError:
+            self._backlog.add(series)
+            raise
 
     def _record(self, obj: Object, type_: str, reason: str, message: str) -> None:
         involved = _reference(obj)
@@ -113,12 +112,13 @@ class EventRecorder:
         now = self._clock.now()
         key, message = self._combine((*identity, type_, reason), message[:MAX_MESSAGE])
         series = self._series.get(
-            key, lambda: _Series(involved, obj.namespace or "default", type_, reason, message, now, now)
+            key,
+            lambda: Series(identity, key, involved, obj.namespace or "default", type_, reason, message, now, now),
         )
         series.message = message
         series.last = now
         series.count += 1
-        self._unwritten[key] = series
+        self._backlog.add(series)
         self._wake.set()
 
     def _combine(self, group: tuple[str, ...], message: str) -> tuple[Hashable, str]:
@@ -134,7 +134,7 @@ class EventRecorder:
             return group, f"(combined from similar events): {message}"[:MAX_MESSAGE]
         return (*group, message), message
 
-    async def _write(self, series: _Series) -> None:
+    async def _write(self, series: Series) -> None:
         for attempt in range(TRIES):
             count = series.count
             try:
@@ -161,7 +161,7 @@ class EventRecorder:
                 series.written = count
                 return
 
-    async def _send(self, series: _Series, count: int) -> None:
+    async def _send(self, series: Series, count: int) -> None:
         if series.name:
             change = {"count": count, "lastTimestamp": _seconds(series.last), "message": series.message}
             await self._client.patch(Event, series.name, series.namespace, change)
@@ -170,7 +170,7 @@ class EventRecorder:
             await self._client.create(Event, self._manifest(series, name, count), series.namespace)
             series.name = name
 
-    def _give_up(self, series: _Series, error: Exception) -> None:
+    def _give_up(self, series: Series, error: Exception) -> None:
         self.lost += series.count - series.written
         series.written = series.count
         log.warning(
@@ -180,13 +180,13 @@ class EventRecorder:
             error=f"{type(error).__name__}: {error}",
         )
 
-    def _name(self, series: _Series) -> str:
+    def _name(self, series: Series) -> str:
         """Unique: the object's name and the nanoseconds of now, never the same twice."""
         nanoseconds = int(self._clock.now().timestamp() * 1_000_000) * 1000
         self._last_suffix = max(nanoseconds, self._last_suffix + 1)
         return f"{series.involved['name'][:230]}.{self._last_suffix:x}"
 
-    def _manifest(self, series: _Series, name: str, count: int) -> Manifest:
+    def _manifest(self, series: Series, name: str, count: int) -> Manifest:
         return {
             "metadata": {"name": name, "namespace": series.namespace},
             "involvedObject": series.involved,
@@ -218,6 +218,9 @@ class _Recent(Generic[K, V]):
         else:
             self._values.move_to_end(key)
         return value
+
+    def forget(self, key: K) -> None:
+        self._values.pop(key, None)
 
 
 def _reference(obj: Object) -> Manifest:

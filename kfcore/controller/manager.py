@@ -102,9 +102,11 @@ class Manager:
         workers: int = 1,
         reconcile_timeout: float | None = None,
         name: str | None = None,
+        gather_seconds: float = 0.0,
     ) -> Controller:
         """Reconcile objects of `kind` when they change (as far as `predicate` lets it pass), when an object of a kind
-        in `owns` that they control does, and when a handler in `watches` says so.
+        in `owns` that they control does, and when a handler in `watches` says so. The changes of what they own are
+        gathered for `gather_seconds` first.
         """
         controller = Controller(
             name or kind.resource.kind.lower(),
@@ -115,7 +117,7 @@ class Manager:
         )
         controller.watch(self.cache.informer(kind), enqueue_object, predicate)
         for owned in owns:
-            controller.watch(self.cache.informer(owned), enqueue_owner(kind))
+            controller.watch(self.cache.informer(owned), enqueue_owner(kind), gather_seconds=gather_seconds)
         for watched, handler in watches:
             controller.watch(self.cache.informer(watched), handler)
         self.controllers.append(controller)

@@ -44,13 +44,22 @@ class TokenBucket:
 
     def take(self) -> bool:
         """One token, if there is one now."""
-        now = self._clock.monotonic()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
-        if self._tokens < 1:
+        if self.left < 1:
             return False
         self._tokens -= 1
         return True
+
+    @property
+    def left(self) -> float:
+        """How many tokens there are now."""
+        now = self._clock.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        return self._tokens
+
+    def wait(self) -> float:
+        """Seconds until there is a token; 0 when there is one."""
+        return max(0.0, (1 - self.left) / self._rate)
 
 
 def jittered(seconds: float, factor: float = 0.2) -> float:

@@ -17,6 +17,7 @@ from kfcore.api.jobs import Job, ReplicaSpec
 from kfcore.api.meta import Object
 from kfcore.api.pod_template import PodTemplate
 from kfcore.api.validation import FieldError, field_errors
+from kfcore.cache.informer import Change
 from kfcore.client.errors import Conflict, InvalidObject, NotFound
 from kfcore.client.interface import Client, Preconditions, Reader
 from kfcore.client.selectors import LabelSelector
@@ -52,6 +53,8 @@ log = structlog.get_logger(__name__)
 
 JobT = TypeVar("JobT", bound=Job[Any])
 
+GATHER_SECONDS = 0.05
+"""How long changes of a job's pods are gathered for: they come in groups, and each group is one look at the job."""
 RESTART_POLICY_OVERWRITTEN = "Restart policy in pod template will be overwritten by restart policy in replica spec"
 
 
@@ -117,6 +120,8 @@ class JobController(Generic[JobT]):
             owns=owned,
             workers=options.workers_for(cls.kind.resource.kind),
             name=cls.operator_name,
+            predicate=controller._is_news,
+            gather_seconds=GATHER_SECONDS,
         )
         return controller
 
@@ -359,6 +364,10 @@ class JobController(Generic[JobT]):
 
     def expiry(self, job: JobT) -> datetime | None:
         return run_policy.expiry(job.spec.run_policy, job.status, self.options.ttl_seconds)
+
+    def _is_news(self, change: Change[JobT]) -> bool:
+        """Whether a job changed by more than the status that this controller itself wrote last."""
+        return change.replay or change.new is None or not self._last_written.shows(change.new)
 
     def _selector(self, job: JobT) -> LabelSelector:
         return LabelSelector.from_labels(job_labels(job.name, self.operator_name))

@@ -81,5 +81,13 @@ class LastWritten(Generic[T]):
             del self._written[read.key]
         return read
 
+    def shows(self, read: T) -> bool:
+        """Whether `read` is what was written last."""
+        entry = self._written.get(read.key)
+        if entry is None:
+            return False
+        metadata = entry[1].metadata
+        return metadata.uid == read.metadata.uid and metadata.resource_version == read.metadata.resource_version
+
     def forget(self, key: str) -> None:
         self._written.pop(key, None)

@@ -20,7 +20,7 @@ from kfcore.jobs.naming import REPLICA_TYPE, job_labels
 from kfcore.jobs.owned import OwnedObjects
 from kfcore.jobs.replicas import Replicas, exit_code
 from kfcore.jobs.restarting import Failures, count_restarts, failures_of, restarts_so_far, to_recreate
-from kfcore.jobs.status import FAILED, RUNNING, SUCCEEDED, SUSPENDED, Counts, StatusUpdate
+from kfcore.jobs.status import CREATED, FAILED, RUNNING, SUCCEEDED, SUSPENDED, Counts, StatusUpdate
 
 if TYPE_CHECKING:
     from kfcore.jobs.controller import JobController
@@ -63,12 +63,21 @@ async def active(controller: JobController[Any], work: Pass[JobT]) -> Result:
         for group in replicas.values():
             await controller.reconcile_services(job, group, work.services, work.owned)
             await controller.reconcile_pods(job, group, work.owned)
-    finally:
+    except BaseException:
+        await controller.write_status(work)
+        raise
+    if not (_says_no_more_than_created(status) and work.owned.is_seen_soon):
         await controller.write_status(work)
     await work.owned.delete(to_recreate(replicas, status, failures))
     lost_at = await _remove_lost(controller, work)
     result = controller.due(retry_at, lost_at, run_policy.deadline(job.spec.run_policy, status.start_time))
     return _sooner(result, work.owned.retry_after)
+
+
+def _says_no_more_than_created(status: StatusUpdate) -> bool:
+    """Whether a status can wait for the next look at the job, which may have more to tell."""
+    conditions = [condition.type for condition in status.conditions]
+    return not status.old.conditions and conditions == [CREATED] and not status.announcements
 
 
 def count(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[str, Replicas]) -> None:

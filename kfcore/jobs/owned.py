@@ -125,6 +125,12 @@ class OwnedObjects:
         if self.expectations is not None:
             self.expectations.deleted(self.job.key, obj.metadata.uid, self.monotonic())
 
+    @property
+    def is_seen_soon(self) -> bool:
+        """Whether the cache is about to show what was created here, which is a reason to look at the job again."""
+        created = any(verb == "Create" for verb, _ in self._done)
+        return created and self.expectations is not None and self.retry_after is None
+
     def announce(self) -> None:
         """Record what was done: one event for each kind and verb."""
         for (verb, kind), names in self._done.items():

@@ -1,11 +1,13 @@
 """What a user of `kubectl describe` sees, and what a flood leaves of it."""
 
+import asyncio
+
 import pytest
 
 from kfcore.api.core import Event, Pod
 from kfcore.api.meta import ObjectMeta
 from kfcore.controller.events import EventRecorder
-from kfcore.testing import FakeClient, FakeClock
+from kfcore.testing import FakeClient, FakeClock, settle
 
 
 @pytest.fixture
@@ -78,6 +80,41 @@ async def test_one_object_cannot_flood_the_server_and_others_are_not_affected(
     recorder.normal(a_pod(), "Later", "one more after five minutes")
     await recorder.flush()
     assert len(await client.list(Event)) == 27
+
+
+async def test_in_a_burst_the_events_of_an_object_are_told_together_and_none_is_forgotten(
+    client: FakeClient, recorder: EventRecorder
+) -> None:
+    for number in range(100):
+        recorder.normal(a_pod(f"pod-{number}"), "Created", "made it")
+        recorder.normal(a_pod(f"pod-{number}"), "Started", "started it")
+    recorder.warning(a_pod("pod-7"), "Failed", "it did not work")
+    await recorder.flush()
+    events = await client.list(Event)
+    assert len(events) < 160
+    for number in range(100):
+        told = [event.message for event in events if event.involved_object.name == f"pod-{number}"]
+        assert "made it; started it" in told or {"made it", "started it"} <= set(told)
+    assert "it did not work" in [event.message for event in events if event.type == "Warning"]
+    recorder.normal(a_pod("pod-0"), "Created", "made it")
+    await recorder.flush()
+    assert len(await client.list(Event)) == len(events) + 1
+
+
+async def test_a_burst_of_events_is_written_little_by_little_and_warnings_go_first(
+    client: FakeClient, recorder: EventRecorder, clock: FakeClock
+) -> None:
+    for number in range(200):
+        recorder.normal(a_pod(f"pod-{number}"), "Created", "made it")
+    recorder.warning(a_pod("late"), "Failed", "it did not work")
+    writing = asyncio.create_task(recorder.run())
+    await settle()
+    first = await client.list(Event)
+    assert len(first) == 30
+    assert "late" in [event.involved_object.name for event in first]
+    await clock.advance(60)
+    assert len(await client.list(Event)) == 201
+    writing.cancel()
 
 
 async def test_an_event_that_the_server_refuses_is_counted_and_nothing_is_raised(

@@ -45,7 +45,8 @@ async def test_pods_are_created_once_when_the_cache_is_stale() -> None:
     assert result.requeue_after
     await reader.look()
     await training.reconcile()
-    assert training.writes == []
+    assert [path.rsplit("/", 1)[1] for _, path in training.writes] == ["status"]
+    assert await training.conditions() == ["Created"]
 
 
 async def test_a_failed_replica_is_recreated_once_when_the_cache_is_stale() -> None:
