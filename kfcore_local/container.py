@@ -5,14 +5,10 @@ ended out. Which command, and whether to try again, is `pod_worker.py`.
 from __future__ import annotations
 
 import asyncio
-import marshal
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,10 +16,12 @@ import structlog
 
 from kfcore.clock import Clock
 from kfcore_local.container_log import ContainerLog
+from kfcore_local.launcher import PLAIN, Descriptors, Launcher, StartFailed, Supervisor
+
+__all__ = ["MARK", "Command", "ContainerProcess", "Exit", "StartFailed", "Stdio", "kill_marked"]
 
 log = structlog.get_logger(__name__)
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
 MARK = "KFCORE_CONTAINER"
 """The environment variable by which a container's processes are found when their supervisor was killed."""
 
@@ -32,15 +30,14 @@ _KILL = b"K"
 _OUTPUT_AFTER_EXIT = 1.0
 
 
-class StartFailed(Exception):
-    """The command could not be started; the message says why, in the container runtime's words."""
-
-
 @dataclass(frozen=True, slots=True)
 class Command:
+    """What to run, and by `launcher` where."""
+
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
+    launcher: Launcher = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,8 @@ class Stdio:
 class ContainerProcess:
     """A running container. `await start(...)`, then `await wait()`; `stop` asks it to end, `kill` ends it."""
 
-    def __init__(self, supervisor: subprocess.Popen[bytes], orders: int, mark: str) -> None:
+    def __init__(self, command: Command, supervisor: Supervisor, orders: int, mark: str) -> None:
+        self._command = command
         self._supervisor = supervisor
         self._orders: int | None = orders
         self._mark = mark
@@ -117,32 +115,25 @@ class ContainerProcess:
     @classmethod
     async def spawn(cls, command: Command, mark: str, stdio: Stdio) -> Self:
         """Start `command` on streams that remain the caller's to close, and to read. Raises StartFailed."""
-        env = {**command.env, MARK: mark}
+        spec = {
+            "argv": list(command.argv),
+            "env": {**command.env, MARK: mark},
+            "cwd": command.cwd,
+            "tty": stdio.tty,
+        }
         order_read, order_write = os.pipe()
         told_read, told_write = os.pipe()
-        with tempfile.TemporaryFile() as spec:
-            spec.write(marshal.dumps((list(command.argv), env, command.cwd, stdio.tty)))
-            spec.flush()
-            spec.seek(0)
-            fds = (spec.fileno(), stdio.stdin, stdio.stdout, stdio.stderr)
-            try:
-                supervisor = subprocess.Popen(  # noqa: ASYNC220 - a vfork, about a millisecond; its end is not awaited here
-                    [sys.executable, "-I", "-S", str(SUPERVISOR), *map(str, fds)],
-                    stdin=order_read,
-                    stdout=told_write,
-                    pass_fds=fds,
-                    env={},
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except OSError as error:
-                for fd in (order_write, told_read):
-                    os.close(fd)
-                raise StartFailed(f"cannot start the supervisor {sys.executable}: {error}") from error
-            finally:
-                for fd in (order_read, told_write):
-                    os.close(fd)
-        process = cls(supervisor, order_write, mark)
+        try:
+            ends = Descriptors(order_read, told_write, stdio.stdin, stdio.stdout, stdio.stderr)
+            supervisor = command.launcher.launch(spec, mark, ends)
+        except BaseException:
+            for fd in (order_write, told_read):
+                os.close(fd)
+            raise
+        finally:
+            for fd in (order_read, told_write):
+                os.close(fd)
+        process = cls(command, supervisor, order_write, mark)
         asyncio.get_running_loop().add_reader(told_read, process._listen, told_read)
         try:
             await asyncio.shield(process._started)
@@ -154,6 +145,11 @@ class ContainerProcess:
     @property
     def supervisor_pid(self) -> int:
         return self._supervisor.pid
+
+    @property
+    def inside(self) -> Command:
+        """The command that this was started with, to start others like it beside it: in its namespaces, if any."""
+        return replace(self._command, launcher=self._command.launcher.beside(self._mark))
 
     @property
     def input(self) -> int | None:
@@ -231,7 +227,7 @@ class ContainerProcess:
             self._finish = loop.create_task(self._ended())
 
     async def _ended(self) -> None:
-        await asyncio.to_thread(self._supervisor.wait)
+        await self._supervisor.gone()
         last = self._told.decode(errors="replace").strip().rpartition("\n")[2]
         what, _, detail = last.partition(" ")
         if what in {"started", ""}:

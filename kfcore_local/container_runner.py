@@ -152,7 +152,7 @@ class ContainerRunner:
         except (StartFailed, OSError) as error:
             self.log.close()
             return self._not_started(started_at, str(error))
-        self._started_command = command
+        self._started_command = process.inside
         return await self._watch(process, started_at)
 
     def _not_started(self, started_at: datetime, why: str) -> Exit:

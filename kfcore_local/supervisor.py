@@ -2,10 +2,11 @@
 
     python -I -S supervisor.py SPEC_FD STDIN_FD STDOUT_FD STDERR_FD
 
-It starts the command of the spec, tells on its stdout what became of it, takes one-byte orders on its stdin, and kills
-every descendant when the command ends, when its stdin ends (kfcore is gone, however it went) or when a signal ends it.
-On Linux it is its descendants' subreaper, so that a daemon that left its session is found too, and its own violent
-death kills the command; elsewhere the command's process group is what it kills.
+or, for a pod with namespaces of its own, forked by `isolation/hub.py`. It starts the command of the spec, tells on
+its stdout what became of it, takes one-byte orders on its stdin, and kills every descendant when the command ends, when
+its stdin ends (kfcore is gone, however it went) or when a signal ends it. On Linux it is its descendants' subreaper, so
+that a daemon that left its session is found too, and its own violent death kills the command; elsewhere the command's
+process group is what it kills.
 
 It imports nothing but built-in modules: `signal` and `ctypes` would double the time to start.
 """
@@ -17,6 +18,11 @@ import os
 import select
 import sys
 import time
+
+TYPE_CHECKING = False  # `typing` would double the time to start, too
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 TERMINATE = b"T"
 KILL = b"K"
@@ -50,9 +56,10 @@ def own_terminal(terminal: int) -> None:
 
 
 def run_command(
-    argv: list[str], env: dict[str, str], cwd: str, tty: bool, report: int, streams: tuple[int, int, int]
+    spec: "dict[str, Any]", report: int, streams: tuple[int, int, int], before: "Callable[[], None] | None"
 ) -> None:
     """In the child: become the command, or report why not."""
+    argv, env, cwd, tty = spec["argv"], spec["env"], spec["cwd"], spec["tty"]
     supervisor = os.getppid()
     os.setsid()
     if LINUX:
@@ -67,6 +74,8 @@ def run_command(
         os.close(stream)
     if tty:
         own_terminal(0)
+    if before is not None:
+        before()
     try:
         os.chdir(cwd)
     except OSError as error:
@@ -125,15 +134,16 @@ def reap(main: int, status: int | None) -> tuple[bool, int | None]:
 
 
 def sweep(main: int, status: int | None) -> int | None:
-    """Kill and reap whatever is left."""
+    """Kill and reap whatever is left. The first process of a PID namespace kills all that is in it."""
     deadline = time.monotonic() + GIVE_UP_AFTER
-    if not LINUX:
-        send(-main, _signal.SIGKILL)  # its process group
+    is_init = os.getpid() == 1
+    if is_init or not LINUX:
+        send(-1 if is_init else -main, _signal.SIGKILL)  # else its process group
     while True:
         left, status = reap(main, status)
         if not left or time.monotonic() > deadline:
             return status
-        for pid in descendants() if LINUX else [main]:
+        for pid in [-1] if is_init else descendants() if LINUX else [main]:
             send(pid, _signal.SIGKILL)
         time.sleep(0.001)
 
@@ -158,11 +168,10 @@ def supervise(main: int, wakeup: int) -> int | None:
     return sweep(main, status)
 
 
-def main() -> None:
-    spec_fd, *numbers = (int(argument) for argument in sys.argv[1:5])
-    streams = (numbers[0], numbers[1], numbers[2])
-    with os.fdopen(spec_fd, "rb") as file:
-        argv, env, cwd, tty = marshal.load(file)
+def supervise_command(
+    spec: "dict[str, Any]", streams: tuple[int, int, int], before: "Callable[[], None] | None" = None
+) -> None:
+    """Start the command of `spec` on `streams`, and see to its end. `before` is called by what becomes the command."""
     wakeup, wake = os.pipe()
     os.set_blocking(wake, False)
     _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -173,11 +182,12 @@ def main() -> None:
     reading, report = os.pipe()
     pid = os.fork()
     if pid == 0:
-        run_command(argv, env, cwd, tty, report, streams)
+        run_command(spec, report, streams, before)
     os.close(report)
     for stream in set(streams):
         os.close(stream)
     failure = os.read(reading, 65536).decode(errors="replace")
+    os.close(reading)
     if failure:
         sweep(pid, None)
         tell(f"failed {failure}")
@@ -190,6 +200,13 @@ def main() -> None:
         tell(f"signaled {os.WTERMSIG(status)}")
     else:
         tell(f"exited {os.WEXITSTATUS(status)}")
+
+
+def main() -> None:
+    spec_fd, *numbers = (int(argument) for argument in sys.argv[1:5])
+    with os.fdopen(spec_fd, "rb") as file:
+        spec = marshal.load(file)
+    supervise_command(spec, (numbers[0], numbers[1], numbers[2]))
 
 
 if __name__ == "__main__":
