@@ -33,6 +33,7 @@ from kfcore_local.network import LocalService, Network
 from kfcore_local.node import keep_node
 from kfcore_local.pod_worker import PodWorker
 from kfcore_local.pods import LocalPod
+from kfcore_local.usage import Owner
 
 HOST_IP = "127.0.0.1"
 
@@ -126,6 +127,15 @@ class Kubelet:
             await worker.run()
         finally:
             self._workers.pop(uid, None)
+
+    def containers(self) -> dict[Owner, int]:
+        """The running containers, each with the process that all others of it are below."""
+        return {
+            (uid, container.name): running[0].supervisor_pid
+            for uid, worker in self._workers.items()
+            for container in (*worker.pod.spec.init_containers, *worker.pod.spec.containers)
+            if (runner := worker.runner(container.name)) and (running := runner.running)
+        }
 
     # ── PodLogs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
