@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from kfcore.api.codec import load
 from kfcore.api.meta import CustomResource, Object, Unstructured, untyped
 from kfcore.cache.watchdog import Watchdog
-from kfcore.client.errors import ApiError, BadRequest, ConnectionFailed, Gone, Invalid, InvalidObject
+from kfcore.client.errors import ApiError, BadRequest, ConnectionFailed, Gone, Invalid, InvalidObject, NotFound
 from kfcore.client.interface import Client, WatchEvent
 from kfcore.client.selectors import FieldSelector, LabelSelector
 from kfcore.clock import Clock
@@ -48,7 +48,8 @@ class Selection:
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a reflector waits, in seconds. A watch is renewed within `watch_min` and `watch_max` by the server, and
-    by the client when nothing, not even a bookmark (about one a minute), came for `idle`.
+    by the client when nothing, not even a bookmark (about one a minute), came for `idle`. A kind that the server does
+    not know is asked for every `unserved`: whoever creates its CRD wants it to work then.
     """
 
     watch_min: float = 300
@@ -56,6 +57,7 @@ class Patience:
     idle: float = 150
     backoff_min: float = 0.8
     backoff_max: float = 30
+    unserved: float = 0.6
 
 
 EVERYTHING = Selection()
@@ -215,16 +217,21 @@ class Reflector(Generic[T]):
         if isinstance(error, Gone) and self._failures == 1:
             return  # nothing is wrong: the watch was away for longer than the server remembers
         patience = self._patience
-        delay = min(patience.backoff_min * 2.0 ** min(self._failures - 1, 16), patience.backoff_max)
+        unserved = isinstance(error, NotFound)
+        if unserved:
+            delay = patience.unserved
+        else:
+            delay = min(patience.backoff_min * 2.0 ** min(self._failures - 1, 16), patience.backoff_max)
         delay *= random.uniform(0.5, 1.0)
         if isinstance(error, ApiError) and error.retry_after:
             delay = max(delay, error.retry_after * random.uniform(1.0, 1.2))
-        log.warning(
-            "cache.watch_interrupted",
-            kind=self._kind.resource.kind,
-            namespace=self._namespace,
-            error=f"{type(error).__name__}: {error}",
-            retry_seconds=round(delay, 2),
-            lists_again=not self.resource_version,
-        )
+        if not unserved or self._failures % 100 == 1:
+            log.warning(
+                "cache.watch_interrupted",
+                kind=self._kind.resource.kind,
+                namespace=self._namespace,
+                error=f"{type(error).__name__}: {error}",
+                retry_seconds=round(delay, 2),
+                lists_again=not self.resource_version,
+            )
         await self._clock.sleep(delay)

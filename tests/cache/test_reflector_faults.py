@@ -177,6 +177,16 @@ async def test_a_list_that_fails_is_tried_again_with_growing_delays(
         assert seen.lines == ["+a"]
 
 
+async def test_a_kind_without_its_crd_works_within_a_second_of_it(
+    cache: Cache, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    await create(server, "a")
+    wire.faults.fail(None, Pod, status(404, "NotFound"), times=120)
+    async with running(cache, clock) as seen:
+        await clock.advance(100)
+        assert seen.lines == ["+a"]
+
+
 async def test_a_server_that_asks_to_wait_is_left_in_peace_for_so_long(
     cache: Cache, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
