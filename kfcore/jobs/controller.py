@@ -367,7 +367,7 @@ class JobController(Generic[JobT]):
 
     def _is_news(self, change: Change[JobT]) -> bool:
         """Whether a job changed by more than the status that this controller itself wrote last."""
-        return change.replay or change.new is None or not self._last_written.shows(change.new)
+        return change.replay or change.new is None or not self._last_written.is_shown_by(change.new)
 
     def _selector(self, job: JobT) -> LabelSelector:
         return LabelSelector.from_labels(job_labels(job.name, self.operator_name))

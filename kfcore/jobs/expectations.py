@@ -63,31 +63,36 @@ class LastWritten(Generic[T]):
     """The answer to the last status write of each object, in place of a read that does not show the write yet."""
 
     def __init__(self) -> None:
-        self._written: dict[str, tuple[str, T]] = {}
+        self._written: dict[str, tuple[frozenset[str], T]] = {}
 
     def remember(self, read: T, written: T) -> None:
-        """`written` came of a patch of `read`."""
-        self._written[read.key] = (read.metadata.resource_version, written)
+        """`written` came of a patch of `read`, which may itself be what was written before."""
+        before = self._written.get(read.key)
+        version = read.metadata.resource_version
+        older = before[0] if before is not None and before[1].metadata.resource_version == version else frozenset()
+        self._written[read.key] = (older | {version}, written)
 
     def newest(self, read: T) -> T:
         """`read`, or what was written over exactly this version of it."""
         entry = self._written.get(read.key)
         if entry is None:
             return read
-        version, written = entry
-        if version == read.metadata.resource_version and written.metadata.uid == read.metadata.uid:
+        versions, written = entry
+        if read.metadata.resource_version in versions and written.metadata.uid == read.metadata.uid:
             return written
-        if written.metadata.resource_version != read.metadata.resource_version:
-            del self._written[read.key]
+        del self._written[read.key]
         return read
 
-    def shows(self, read: T) -> bool:
-        """Whether `read` is what was written last."""
+    def is_shown_by(self, read: T) -> bool:
+        """Whether `read` is what was written last; then that need not be remembered any longer."""
         entry = self._written.get(read.key)
         if entry is None:
             return False
-        metadata = entry[1].metadata
-        return metadata.uid == read.metadata.uid and metadata.resource_version == read.metadata.resource_version
+        written = entry[1].metadata
+        if (written.uid, written.resource_version) != (read.metadata.uid, read.metadata.resource_version):
+            return False
+        del self._written[read.key]
+        return True
 
     def forget(self, key: str) -> None:
         self._written.pop(key, None)

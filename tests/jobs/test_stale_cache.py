@@ -17,8 +17,11 @@ class Snapshot:
         self.client, self._seen = training.client, dict[str, Any]()
 
     async def look(self) -> None:
-        self._seen = {
-            "job": await self.client.get(MarchJobController.kind, "march", "default"),
+        self._seen["job"] = await self.client.get(MarchJobController.kind, "march", "default")
+        await self.look_at_pods()
+
+    async def look_at_pods(self) -> None:
+        self._seen |= {
             "Pod": list(await self.client.list(Pod, "default")),
             "Service": list(await self.client.list(Service, "default")),
         }
@@ -65,6 +68,21 @@ async def test_a_failed_replica_is_recreated_once_when_the_cache_is_stale() -> N
     await training.reconciled()
     assert (await training.job()).status.restarts["Walker"].count == 1
     assert await training.pods() == ["march-walker-0", "march-walker-1"]
+
+
+async def test_restarts_are_counted_on_while_the_cache_shows_none_of_the_job_s_changes() -> None:
+    training = Training(a_march_job(restart_policy="ExitCode"))
+    reader = Snapshot(training)
+    training.controller = MarchJobController(training.client, reader=reader, clock=training.clock)
+    await reader.look()
+    await training.reconcile()
+    for _ in range(3):
+        await training.set("march-walker-0", phase="Failed", exit_code=137)
+        for _ in range(4):
+            await reader.look_at_pods()
+            await training.reconcile()
+        await training.clock.advance(60)
+    assert (await training.job()).status.restarts["Walker"].count == 3
 
 
 async def test_a_restarted_operator_with_a_stale_cache_takes_its_own_pods_for_created() -> None:  # B9
