@@ -1,15 +1,19 @@
-"""What admission makes of a new object by what else there is: a pod's priority, a claim's storage class."""
+"""What admission makes of a new object by what else there is: a pod's priority, a claim's storage class, the resources
+that LimitRanges give and allow.
+"""
 
 from __future__ import annotations
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
+from kfcore.apiserver import limit_ranges
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.status import forbidden
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _POD = Resource("", "v1", "Pod", "pods")
+_CLAIM = Resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 _PREEMPTS = "PreemptLowerPriority"
 
 
@@ -57,6 +61,21 @@ class Admission:
             newest = max(defaults, key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
             spec["storageClassName"] = newest["metadata"]["name"]
 
+    def keep_limits(self, manifest: Manifest) -> None:
+        """Give a pod's containers what its namespace's LimitRanges have for those that say nothing.
+
+        Raises Forbidden for a pod or a claim beyond them.
+        """
+        ranges = self._all("", "limitranges", manifest["metadata"].get("namespace", ""))
+        if not ranges:
+            return
+        kind = _POD if manifest["kind"] == "Pod" else _CLAIM
+        if kind is _POD:
+            limit_ranges.give_defaults(manifest, ranges)
+        if problems := limit_ranges.problems(manifest, ranges):
+            why = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+            raise forbidden(kind, manifest["metadata"].get("name", ""), why)
+
     def _priority_class(self, name: str) -> Manifest | None:
         """The class of a name, or without a name the one that is meant for everybody."""
         classes = self._all("scheduling.k8s.io", "priorityclasses")
@@ -65,7 +84,8 @@ class Admission:
         everybody = (item for item in classes if item.get("globalDefault"))
         return min(everybody, key=lambda item: int(item.get("value") or 0), default=None)
 
-    def _all(self, group: str, plural: str) -> list[Manifest]:
+    def _all(self, group: str, plural: str, namespace: str = "") -> list[Manifest]:
         kind = self._objects.kinds.at(group, "v1", plural)
         assert kind is not None
-        return [stored.manifest for stored in self._objects.collection(kind).select()]
+        collection = self._objects.collection(kind)
+        return [stored.manifest for stored in collection.select(namespace)] if len(collection) else []

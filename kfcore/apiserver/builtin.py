@@ -9,9 +9,11 @@ from kfcore.apiserver import (
     autoscaling,
     batch,
     configuration,
+    limit_ranges,
     networking,
     pod_rules,
     pods,
+    scheduling,
     services,
     volumes,
     workloads,
@@ -157,7 +159,7 @@ def strategies(admission: Admission) -> dict[str, Strategy]:
         ),
         "pods": Strategy(
             default=pods.default_pod,
-            on_create=_in_order(admission.resolve_priority, pods.admit_pod),
+            on_create=_in_order(admission.resolve_priority, admission.keep_limits, pods.admit_pod),
             validate=pod_rules.validate_pod,
             graceful=True,
             returns_deleted=True,
@@ -226,12 +228,14 @@ def strategies(admission: Admission) -> dict[str, Strategy]:
             default=volumes.default_claim,
             validate=volumes.validate_claim,
             generation=False,
+            returns_deleted=True,
             on_create=_in_order(admission.choose_storage_class, _initial_status(phase="Pending")),
         ),
         "persistentvolumes": Strategy(
             default=volumes.default_volume,
             validate=volumes.validate_volume,
             generation=False,
+            returns_deleted=True,
             on_create=_initial_status(phase="Pending"),
         ),
         "storageclasses.storage.k8s.io": Strategy(
@@ -254,6 +258,15 @@ def strategies(admission: Admission) -> dict[str, Strategy]:
             on_create=autoscaling.admit_autoscaler,
             validate=autoscaling.validate_autoscaler,
             generation=False,
+        ),
+        **dict.fromkeys(
+            ("podtemplates", "resourcequotas", "serviceaccounts"), Strategy(generation=False, returns_deleted=True)
+        ),
+        "limitranges": Strategy(
+            default=limit_ranges.default_limit_range, validate=limit_ranges.validate_limit_range, generation=False
+        ),
+        "priorityclasses.scheduling.k8s.io": Strategy(
+            default=scheduling.default_priority_class, validate=scheduling.validate_priority_class
         ),
         "certificatesigningrequests.certificates.k8s.io": Strategy(generation=False, on_create=_initial_status()),
     }

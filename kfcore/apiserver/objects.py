@@ -17,6 +17,7 @@ from kfcore.apiserver.garbage import GarbageCollector
 from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.ownership import Owner, managed
 from kfcore.apiserver.status import (
+    FieldError,
     already_exists,
     bad_request,
     conflict,
@@ -65,6 +66,8 @@ class Objects:
         self._random = Random(seed if seed is None or not storage.version else f"{seed} from {storage.version}")
         self.garbage = GarbageCollector(self)
         self.on_change: list[Callable[[ServedKind, Stored | None, Stored | None], None]] = []
+        self.checks: list[Callable[[ServedKind, Manifest], None]] = []
+        """What has the last word on a new object that is valid: each may raise Forbidden."""
 
     # ── names and times ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -142,6 +145,8 @@ class Objects:
             errors += strategy.validate(manifest, None)
         if errors:
             raise invalid(resource, metadata.get("name", ""), errors)
+        for check in self.checks:
+            check(kind, manifest)
         collection = self.collection(kind)
         if collection.get(metadata.get("namespace", ""), metadata["name"]) is not None:
             raise already_exists(resource, metadata["name"])
@@ -195,10 +200,12 @@ class Objects:
         replaces: bool = False,
         owner: Owner | None = None,
         unknown: Callable[[list[str]], None] | None = None,
+        validate: Callable[[Manifest, Manifest], list[FieldError]] | None = None,
     ) -> Stored:
         """Store what `change` makes of an object; unchanged objects keep their version. `replaces`: a PUT.
 
-        `owner` becomes the owner of the fields that change; `unknown` is as for `create`.
+        `owner` becomes the owner of the fields that change; `unknown` is as for `create`. A subresource with rules of
+        its own brings them as `validate`, in place of the kind's.
         """
         resource, strategy = kind.resource, self.strategy(kind)
         collection = self.collection(kind)
@@ -247,7 +254,7 @@ class Objects:
                 manifest["metadata"]["managedFields"] = entries
         errors += meta.validate(manifest["metadata"], strategy.names)
         if subresource != "binding":
-            errors += strategy.validate(manifest, before)
+            errors += (validate or strategy.validate)(manifest, before)
         if errors:
             raise invalid(resource, name, errors)
         manifest = to_storage(kind, manifest)

@@ -42,6 +42,8 @@ def validate_pod(pod: Manifest, previous: Manifest | None) -> list[FieldError]:
     if not isinstance(spec, dict):
         return [required("spec.containers")]
     errors = validate_pod_spec(spec, "spec")
+    if previous is None and spec.get("ephemeralContainers"):
+        errors.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
     if previous is not None and not errors:
         errors = _validate_update(spec, previous["spec"])
     return errors
@@ -145,7 +147,7 @@ def _validate_container(container: Manifest, place: str, seen: set[str]) -> list
     for field in _PROBES:
         if (probe := container.get(field)) is not None:
             errors += _validate_probe(probe, f"{place}.{field}", field)
-    errors += _validate_resources(container.get("resources") or {}, f"{place}.resources")
+    errors += validate_resources(container.get("resources") or {}, f"{place}.resources")
     return errors
 
 
@@ -227,7 +229,8 @@ def _validate_probe(probe: Manifest, place: str, name: str) -> Iterator[FieldErr
         yield invalid_value(f"{place}.successThreshold", probe["successThreshold"], "must be 1")
 
 
-def _validate_resources(resources: Manifest, place: str) -> Iterator[FieldError]:
+def validate_resources(resources: Manifest, place: str) -> Iterator[FieldError]:
+    """Requests are quantities, of resources that there are, and no more than their limits."""
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     for group, quantities in (("limits", limits), ("requests", requests)):
         for resource, quantity in quantities.items():

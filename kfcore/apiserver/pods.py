@@ -79,7 +79,7 @@ def admit_pod(pod: Manifest) -> None:
 def default_pod_spec(spec: Manifest) -> None:
     """The defaults of a pod's spec and of a template's alike."""
     for container in _containers(spec):
-        _default_container(container)
+        default_container(container)
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("dnsPolicy", "ClusterFirst")
@@ -96,7 +96,8 @@ def _containers(spec: Manifest) -> Iterator[Manifest]:
         yield from spec.get(name) or ()
 
 
-def _default_container(container: Manifest) -> None:
+def default_container(container: Manifest) -> None:
+    """The defaults of a container of any sort."""
     container.setdefault("resources", {})
     resources = container["resources"]
     if isinstance(resources, dict) and isinstance(limits := resources.get("limits"), dict):

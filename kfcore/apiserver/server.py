@@ -23,6 +23,7 @@ from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.logs import PodLogs
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.openapi import OpenApi
+from kfcore.apiserver.quotas import Quotas
 from kfcore.apiserver.reading import Reading
 from kfcore.apiserver.representation import negotiate
 from kfcore.apiserver.request import Request, Response
@@ -74,6 +75,7 @@ class ApiServer:
         self.objects = Objects(self.kinds, self.storage, self.strategy, self.clock, seed)
         self._builtin = builtin.strategies(Admission(self.objects))
         self._strategies: dict[Resource, Strategy] = {}
+        self.objects.checks.append(Quotas(self.objects).check)
         self._builtin["customresourcedefinitions.apiextensions.k8s.io"] = crd_strategy(self.objects)
         self.custom = CustomKinds(self.objects)
         self._openapi = OpenApi(self.kinds)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from kfcore.api.codec import encode_json
+from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver import logs, streaming, token_request
+from kfcore.apiserver import logs, pod_changes, streaming, token_request
 from kfcore.apiserver.authentication import Authentication
 from kfcore.apiserver.conversion import served
 from kfcore.apiserver.deletion import parse_options
+from kfcore.apiserver.eviction import demand_budget
 from kfcore.apiserver.kinds import ScalePaths, ServedKind
 from kfcore.apiserver.logs import PodLogs
-from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.objects import Change, Objects
 from kfcore.apiserver.ownership import owner_of
 from kfcore.apiserver.patch import json_patch, merge_patch
 from kfcore.apiserver.request import Request, Response
@@ -21,7 +23,7 @@ from kfcore.apiserver.routes import Route
 from kfcore.apiserver.status import JSON, bad_request, invalid, invalid_value, method_not_allowed, no_such_resource
 from kfcore.apiserver.storage import Stored
 from kfcore.apiserver.streaming import PodProcesses
-from kfcore.apiserver.writing import Writing, check_kind, dry_run, media_type, read_json
+from kfcore.apiserver.writing import Writing, check_kind, dry_run, media_type, patch_change, read_json
 from kfcore.client.errors import Conflict, StatusDetails, UnsupportedMediaType
 
 _SCALE = Resource("autoscaling", "v1", "Scale", "scales")
@@ -67,6 +69,8 @@ class Subresources:
                 return self._writing.answer(
                     route.kind, self._objects.read(route.kind, route.namespace, route.name), request
                 )
+            case "pods", "ephemeralcontainers" | "resize", "PUT" | "PATCH":
+                return self._change_pod(route, request)
             case "namespaces", "finalize", "PUT":
                 return self._finalize(route, request)
         if not any(sub.name == route.subresource for sub in route.kind.subresources):
@@ -159,9 +163,57 @@ class Subresources:
         options: Any = body.get("deleteOptions") or {}
         if not isinstance(options, dict):
             raise bad_request("deleteOptions must be an object")
+        metadata = body.get("metadata") or {}
+        if isinstance(metadata, dict) and metadata.get("name") not in (None, route.name):
+            raise bad_request("name in URL does not match name in Eviction object")
         dry = dry_run(request.query, options)
+        pod = self._objects.read(route.kind, route.namespace, route.name).manifest
+        demand_budget(self._objects, pod)
+        if not dry and "deletionTimestamp" not in pod["metadata"]:
+            self._objects.update(route.kind, route.namespace, route.name, self._disrupted, subresource="status")
         self._objects.delete(route.kind, route.namespace, route.name, parse_options(options, {}), dry_run=dry)
         return _success(201)
+
+    def _disrupted(self, pod: Manifest) -> Manifest:
+        """A pod says why it goes."""
+        conditions = [item for item in pod["status"].get("conditions") or () if item.get("type") != "DisruptionTarget"]
+        conditions.append(
+            {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "lastProbeTime": None,
+                "lastTransitionTime": self._objects.now(),
+                "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting",
+            }
+        )
+        return {**pod, "status": {**pod["status"], "conditions": conditions}}
+
+    def _change_pod(self, route: Route, request: Request) -> Response:
+        kind, part = route.kind, route.subresource
+        if request.method == "PUT":
+            body = self._writing.manifest(kind, request)
+            change: Change = lambda _: body  # noqa: E731
+        else:
+            change = patch_change(kind, media_type(request), request.body)
+
+        def changed(pod: Manifest) -> Manifest:
+            before = decode_json(encode_json(pod))
+            made = pod_changes.only(part, before, change(pod))
+            pod_changes.default_ephemeral(made)
+            return made
+
+        stored = self._objects.update(
+            kind,
+            route.namespace,
+            route.name,
+            changed,
+            subresource=part,
+            dry_run=dry_run(request.query),
+            owner=owner_of(request, self._objects.now()),
+            validate=partial(pod_changes.validate_change, part),
+        )
+        return self._writing.answer(kind, stored, request)
 
     # ── namespaces ───────────────────────────────────────────────────────────────────────────────────────────────────
 
