@@ -18,6 +18,7 @@ from kfcore.apiserver import (
     volumes,
     workloads,
 )
+from kfcore.apiserver.addresses import Addresses
 from kfcore.apiserver.admission import Admission
 from kfcore.apiserver.names import dns_label, path_segment
 from kfcore.apiserver.status import FieldError, bad_request, invalid_value
@@ -133,11 +134,10 @@ def _in_order(*steps: Default) -> Default:
     return run
 
 
-def strategies(admission: Admission) -> dict[str, Strategy]:
+def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy]:
     """Strategies by storage name; kinds that are not here are `PLAIN`. Made for one server:
     services count addresses, and admission looks at what is there.
     """
-    addresses = services.Addresses()
     replicated = _initial_status(replicas=0)
     return {
         "namespaces": Strategy(

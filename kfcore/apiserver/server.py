@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver import builtin, discovery, shapes
+from kfcore.apiserver.addresses import Addresses
 from kfcore.apiserver.admission import Admission
 from kfcore.apiserver.authentication import Authentication, User
 from kfcore.apiserver.authorization import Authorizer, Everything, check, impersonate
@@ -73,7 +74,8 @@ class ApiServer:
         self.storage = Storage()
         self._journal = None if data_dir is None else _journal(self.storage, data_dir)
         self.objects = Objects(self.kinds, self.storage, self.strategy, self.clock, seed)
-        self._builtin = builtin.strategies(Admission(self.objects))
+        self._addresses = Addresses(self.storage.collection("services"))
+        self._builtin = builtin.strategies(Admission(self.objects), self._addresses)
         self._strategies: dict[Resource, Strategy] = {}
         self.objects.checks.append(Quotas(self.objects).check)
         self._builtin["customresourcedefinitions.apiextensions.k8s.io"] = crd_strategy(self.objects)
@@ -107,6 +109,7 @@ class ApiServer:
             for stream in list(self._reading.watches):
                 stream.cut_off()  # it may have taken in what is no more; its client lists again
             self.custom.undone(collection, change)
+            self._addresses.forget()
 
         journal.on_undone.append(undone)
 

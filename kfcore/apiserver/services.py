@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from typing import Any
 
 from kfcore.api.meta import Manifest
+from kfcore.api.resource import Resource
+from kfcore.apiserver.addresses import FIRST_NODE_PORT, LAST_NODE_PORT, Addresses
 from kfcore.apiserver.names import dns_label, label_value, qualified_name
 from kfcore.apiserver.pod_rules import port_name
 from kfcore.apiserver.status import (
@@ -13,6 +16,7 @@ from kfcore.apiserver.status import (
     bad_request,
     duplicate,
     forbidden_field,
+    invalid,
     invalid_value,
     required,
     unsupported,
@@ -21,32 +25,21 @@ from kfcore.apiserver.status import (
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _RANGE = "must be between 1 and 65535, inclusive"
-_NODE_PORTS, _LAST_NODE_PORT = 30000, 32767
 _ON_NODES = ("LoadBalancer", "NodePort")
+_OF_TYPES = (
+    (
+        ("ClusterIP", "LoadBalancer", "NodePort"),
+        ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"),
+    ),
+    (_ON_NODES, ("externalTrafficPolicy",)),
+    (("LoadBalancer",), ("allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass")),
+)
+"""What only services of some types have."""
 _AFFINITIES = ("ClientIP", "None")
-
-
-class Addresses:
-    """Hands out cluster IPs and node ports, each once in a server's life."""
-
-    def __init__(self) -> None:
-        self._next_ip = 10
-        self._next_port = _NODE_PORTS
-        self._taken: set[int] = set()
-
-    def ip(self) -> str:
-        number = self._next_ip
-        self._next_ip += 1
-        return f"10.96.{number >> 8 & 255}.{number & 255}"
-
-    def port(self) -> int:
-        self._next_port += 1
-        while self._next_port in self._taken:
-            self._next_port += 1
-        return self._next_port
-
-    def take(self, port: int) -> None:
-        self._taken.add(port)
+_AFFINITY_SECONDS = 10800
+_FAMILIES = ("IPv4", "IPv6")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_SERVICE = Resource("", "v1", "Service", "services")
 
 
 def default_service(service: Manifest) -> None:
@@ -66,11 +59,14 @@ def default_service(service: Manifest) -> None:
             port["targetPort"] = port.get("port", 0)
     spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
+    if spec["sessionAffinity"] == "ClientIP":
+        config = spec.setdefault("sessionAffinityConfig", {})
+        if not (config.get("clientIP") or {}).get("timeoutSeconds"):
+            config["clientIP"] = {"timeoutSeconds": _AFFINITY_SECONDS}
     if spec["type"] != "ExternalName":
-        spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        _default_families(spec)
         spec.setdefault("internalTrafficPolicy", "Cluster")
-    if spec["type"] in _ON_NODES:
+    if spec["type"] in _ON_NODES or spec.get("externalIPs"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -78,20 +74,34 @@ def default_service(service: Manifest) -> None:
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
 
 
+def _default_families(spec: Manifest) -> None:
+    families = spec.setdefault("ipFamilies", ["IPv4"])
+    if spec.get("clusterIP") == "None" and not spec.get("selector"):
+        # Whoever names the endpoints themselves may have them of both families, on any cluster.
+        if len(families) == 1 and spec.get("ipFamilyPolicy") != "SingleStack":
+            spec["ipFamilies"] = [*families, "IPv6" if families == ["IPv4"] else "IPv4"]
+        spec.setdefault("ipFamilyPolicy", "RequireDualStack")
+    else:
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+
+
 def admit_service(addresses: Addresses, service: Manifest) -> None:
     """Give a new service its addresses and its first status."""
     service["status"] = {"loadBalancer": {}}
-    _allocate(addresses, service["spec"])
+    _allocate(addresses, service)
 
 
 def keep_addresses(addresses: Addresses, service: Manifest, previous: Manifest) -> None:
-    """An update keeps the addresses that it does not speak of, and a service that becomes another type gets its own."""
+    """An update keeps the addresses that it does not speak of, and a service that becomes another type loses what only
+    the old one has, and gets its own.
+    """
     spec, before = service["spec"], previous["spec"]
-    if spec["type"] == "ExternalName":
-        if before["type"] != "ExternalName":
-            for field in ("clusterIP", "clusterIPs"):
+    for types, fields in _OF_TYPES:
+        if before["type"] in types and spec["type"] not in types:
+            for field in fields:
                 if spec.get(field) == before.get(field):
                     spec.pop(field, None)
+    if spec["type"] == "ExternalName":
         return
     if before["type"] != "ExternalName":
         for field in ("clusterIP", "clusterIPs"):
@@ -105,10 +115,14 @@ def keep_addresses(addresses: Addresses, service: Manifest, previous: Manifest) 
                 del port["nodePort"]
         elif node_port and not port.get("nodePort"):
             port["nodePort"] = node_port
-    _allocate(addresses, spec)
+    _allocate(addresses, service)
 
 
-def _allocate(addresses: Addresses, spec: Manifest) -> None:
+def _allocate(addresses: Addresses, service: Manifest) -> None:
+    """Give a service what it has not got. Raises Invalid for what another one has."""
+    spec = service["spec"]
+    if errors := list(_taken(addresses, spec, service["metadata"]["uid"])):
+        raise invalid(_SERVICE, service["metadata"].get("name", ""), errors)
     if spec["type"] == "ExternalName":
         return
     if not spec.get("clusterIP") and spec.get("ports"):
@@ -117,13 +131,25 @@ def _allocate(addresses: Addresses, spec: Manifest) -> None:
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
     if spec["type"] not in _ON_NODES or spec.get("allocateLoadBalancerNodePorts") is False:
         return
-    ports = spec.get("ports") or ()
-    for port in ports:
-        if port.get("nodePort"):
-            addresses.take(port["nodePort"])
-    for port in ports:
+    used = {port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")}
+    for port in spec.get("ports") or ():
         if not port.get("nodePort"):
-            port["nodePort"] = addresses.port()
+            port["nodePort"] = addresses.port(used)
+            used.add(port["nodePort"])
+    if spec["type"] == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
+        spec["healthCheckNodePort"] = spec.get("healthCheckNodePort") or addresses.port(used)
+
+
+def _taken(addresses: Addresses, spec: Manifest, uid: str) -> Iterator[FieldError]:
+    ips = spec.get("clusterIPs") or [spec.get("clusterIP")]
+    for address in ips:
+        if address and address != "None" and addresses.ip_is_others(address, uid):
+            why = f"failed to allocate IP {address}: provided IP is already allocated"
+            yield invalid_value("spec.clusterIPs", ips, why)
+    for index, port in enumerate(spec.get("ports") or ()):
+        number = port.get("nodePort")
+        if number and addresses.port_is_others(number, port.get("protocol", "TCP"), uid):
+            yield invalid_value(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
 
 
 def validate_service(service: Manifest, previous: Manifest | None) -> list[FieldError]:
@@ -150,9 +176,10 @@ def validate_service(service: Manifest, previous: Manifest | None) -> list[Field
                 errors.append(invalid_value(f"{place}.{field}", number, _RANGE))
             elif field == "port" and not isinstance(number, int):
                 raise _mistyped("spec.ports.port", "int32")
-        if (node_port := port.get("nodePort")) and not _NODE_PORTS <= node_port <= _LAST_NODE_PORT:
+        if (node_port := port.get("nodePort")) and not FIRST_NODE_PORT <= node_port <= LAST_NODE_PORT:
             why = (
-                f"provided port is not in the valid range. The range of valid ports is {_NODE_PORTS}-{_LAST_NODE_PORT}"
+                f"provided port is not in the valid range. The range of valid ports is {FIRST_NODE_PORT}-"
+                f"{LAST_NODE_PORT}"
             )
             errors.append(invalid_value(f"{place}.nodePort", node_port, why))
         elif node_port and spec["type"] not in _ON_NODES:
@@ -174,6 +201,7 @@ def validate_service(service: Manifest, previous: Manifest | None) -> list[Field
     if address and address != "None" and _malformed(address):
         why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
         errors.append(invalid_value("spec.clusterIPs[0]", address, why))
+    errors += _validate_families(spec)
     if spec["type"] not in _TYPES:
         errors.append(unsupported("spec.type", spec["type"], _TYPES))
     if spec["type"] == "ExternalName" and not spec.get("externalName"):
@@ -186,6 +214,22 @@ def validate_service(service: Manifest, previous: Manifest | None) -> list[Field
         given = spec.get("clusterIP")
         errors.append(invalid_value("spec.clusterIPs[0]", [given] if given else None, "may not change once set"))
     return errors
+
+
+def _validate_families(spec: Manifest) -> Iterator[FieldError]:
+    """There is one family of addresses here, IPv4."""
+    if spec["type"] == "ExternalName" or (spec.get("clusterIP") == "None" and not spec.get("selector")):
+        return
+    for index, family in enumerate(spec.get("ipFamilies") or ()):
+        if family not in _FAMILIES:
+            yield unsupported(f"spec.ipFamilies[{index}]", family, _FAMILIES)
+        elif family != "IPv4":
+            yield invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+    policy = spec.get("ipFamilyPolicy")
+    if policy not in _FAMILY_POLICIES:
+        yield unsupported("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES)
+    elif policy == "RequireDualStack":
+        yield invalid_value("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services")
 
 
 def _malformed(address: str) -> bool:
