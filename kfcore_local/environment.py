@@ -20,7 +20,7 @@ from kfcore.api.meta import Unstructured, untyped
 from kfcore.api.resource import Resource
 from kfcore.client.errors import ApiError, ConnectionFailed, NotFound
 from kfcore.client.interface import Client
-from kfcore_local.pods import Container, EnvSource, EnvVar, KeySelector, LocalPod, SourceName
+from kfcore_local.pods import Container, EnvVar, KeySelector, LocalPod, ResourceSelector, SourceName
 from kfcore_local.quantity import in_units
 
 CONFIG_MAP = untyped(Resource("", "v1", "ConfigMap", "configmaps"))
@@ -106,7 +106,7 @@ async def _value(
     if source.field_ref is not None:
         return field_value(pod, facts, source.field_ref.field_path)
     if source.resource_field_ref is not None:
-        return _resource_value(pod, container, facts, source)
+        return resource_value(pod, container, facts, source.resource_field_ref)
     for selector, kind in ((source.config_map_key_ref, CONFIG_MAP), (source.secret_key_ref, SECRET)):
         if selector is not None:
             return await _key(client, kind, selector, pod.namespace)
@@ -134,10 +134,9 @@ def field_value(pod: LocalPod, facts: PodFacts, path: str) -> str:
     return fields[path]
 
 
-def _resource_value(pod: LocalPod, container: Container, facts: PodFacts, source: EnvSource) -> str:
-    reference = source.resource_field_ref
-    assert reference is not None
-    named = reference.container_name or container.name
+def resource_value(pod: LocalPod, container: Container | None, facts: PodFacts, reference: ResourceSelector) -> str:
+    """A container's limit or request in units of the divisor. Raises ConfigError."""
+    named = reference.container_name or (container.name if container is not None else "")
     target = next((c for c in (*pod.spec.init_containers, *pod.spec.containers) if c.name == named), None)
     if target is None:
         raise ConfigError(f"resourceFieldRef: container {named!r} not found in pod {pod.key}")

@@ -72,13 +72,80 @@ class ClaimSource(Struct, frozen=True):
     claim_name: str = ""
 
 
+class KeyToPath(Struct, frozen=True):
+    key: str = ""
+    path: str = ""
+    mode: int | None = None
+
+
+class ObjectFiles(Struct, frozen=True):
+    """A ConfigMap or a Secret as files. A Secret's volume says `secretName` where a projection says `name`."""
+
+    name: str = ""
+    secret_name: str = ""
+    items: list[KeyToPath] = []
+    default_mode: int = 0o644
+    optional: bool = False
+
+
+class DownwardFile(Struct, frozen=True):
+    path: str = ""
+    field_ref: FieldSelector | None = None
+    resource_field_ref: ResourceSelector | None = None
+    mode: int | None = None
+
+
+class DownwardFiles(Struct, frozen=True):
+    items: list[DownwardFile] = []
+    default_mode: int = 0o644
+
+
+class TokenFile(Struct, frozen=True):
+    audience: str = ""
+    expiration_seconds: int = 3600
+    path: str = ""
+
+
+class Projection(Struct, frozen=True):
+    config_map: ObjectFiles | None = None
+    secret: ObjectFiles | None = None
+    downward_api: DownwardFiles | None = msgspec.field(default=None, name="downwardAPI")
+    service_account_token: TokenFile | None = None
+
+
+class Projections(Struct, frozen=True):
+    sources: list[Projection] = []
+    default_mode: int = 0o644
+
+
 class Volume(Struct, frozen=True):
-    """A pod's volume; the sources that plain processes can have, and the others by their names only."""
+    """A pod's volume; the sources that a machine can have, and the others by their names only."""
 
     name: str
     host_path: HostPath | None = None
     empty_dir: dict[str, Any] | None = None
     persistent_volume_claim: ClaimSource | None = None
+    config_map: ObjectFiles | None = None
+    secret: ObjectFiles | None = None
+    downward_api: DownwardFiles | None = msgspec.field(default=None, name="downwardAPI")
+    projected: Projections | None = None
+
+    @property
+    def projections(self) -> Projections | None:
+        """What it shows of API objects, whichever way it is written; None for a volume that shows none."""
+        if self.projected is not None:
+            return self.projected
+        if self.config_map is not None:
+            return Projections(
+                sources=[Projection(config_map=self.config_map)], default_mode=self.config_map.default_mode
+            )
+        if self.secret is not None:
+            return Projections(sources=[Projection(secret=self.secret)], default_mode=self.secret.default_mode)
+        if self.downward_api is not None:
+            return Projections(
+                sources=[Projection(downward_api=self.downward_api)], default_mode=self.downward_api.default_mode
+            )
+        return None
 
 
 class Container(Struct, frozen=True):
