@@ -40,6 +40,7 @@ from kfcore_local.kubelet import Kubelet
 from kfcore_local.scheduler import Scheduler
 from kfcore_local.scratch import scratch_directory
 from kfcore_local.storage import add_storage_controllers, make_default_class
+from kfcore_local.usage import Owner
 from kfcore_local.workloads import add_workload_controllers
 
 NODE = "local"
@@ -169,6 +170,10 @@ class LocalCluster:
             self.options = replace(self.options, service_door=gateway.door)
         if manager := self._manager(root):
             run(manager.run)
+
+    def containers(self) -> dict[Owner, int]:
+        """The running containers, each with the process that all others of it are below; none without a kubelet."""
+        return self.logs.kubelet.containers() if self.logs.kubelet else {}
 
     def _manager(self, root: Path) -> Manager | None:
         """One for all controllers of this process, so that they share what they watch."""

@@ -10,11 +10,19 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
+from kfcore_local.screen import Screen
+
 RESET = "\x1b[0m"
 BOLD, DIM = "\x1b[1m", "\x1b[2m"
 RED, GREEN, YELLOW = "\x1b[31m", "\x1b[32m", "\x1b[33m"
 REPLICA_COLORS = ("\x1b[36m", "\x1b[35m", "\x1b[34m", "\x1b[33m", "\x1b[32m", "\x1b[96m", "\x1b[95m", "\x1b[94m")
-CONDITION_COLORS = {"Running": GREEN, "Succeeded": BOLD + GREEN, "Failed": BOLD + RED, "Restarting": YELLOW}
+CONDITION_COLORS = {
+    "Running": GREEN,
+    "Succeeded": BOLD + GREEN,
+    "Failed": BOLD + RED,
+    "Restarting": YELLOW,
+    "Waiting": YELLOW,
+}
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 _METRIC = re.compile(r"(?<![^\s,;|(\[])([A-Za-z][\w.-]*)=([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?%?)(?=$|[\s,;)\]])")
@@ -30,6 +38,16 @@ def metrics_in(line: str) -> dict[str, str]:
     return dict(_METRIC.findall(line))
 
 
+def last_state(line: str) -> str:
+    """Of a progress bar, which overwrites itself, what stands there at last."""
+    return line.rstrip("\r\n").rpartition("\r")[2]
+
+
+def plain(line: str) -> str:
+    """A line without escape codes and other characters that move a cursor."""
+    return "".join(char if char.isprintable() else " " for char in _ESCAPE.sub("", last_state(line)))
+
+
 class Console:
     """Lines to a stream, in colour where it is a terminal.
 
@@ -37,8 +55,10 @@ class Console:
     """
 
     def __init__(self, stream: TextIO, *, color: bool | None = None) -> None:
-        self._stream = stream
-        self._color = wants_color(stream) if color is None else color
+        self.stream = stream
+        self.screen: Screen | None = None
+        """Where lines go instead of the stream, while it shows something below them."""
+        self.color = wants_color(stream) if color is None else color
         self._bar = "│" if "utf" in (stream.encoding or "").lower() else "|"
         self._colors: dict[str, str] = {}
         self._width = 0
@@ -59,8 +79,8 @@ class Console:
     def log(self, prefix: str, line: str) -> None:
         """One line of a replica; of a progress bar, its last state. Without colours its own escape codes go too."""
         self.expect([prefix])
-        text = line.rstrip("\r\n").rpartition("\r")[2]
-        if not self._color:
+        text = last_state(line)
+        if not self.color:
             text = _ESCAPE.sub("", text)
         elif "\x1b" in text:
             text += RESET
@@ -68,9 +88,13 @@ class Console:
         self._write(f"{name} {text}".rstrip(" ") + "\n")
 
     def _styled(self, text: str, style: str) -> str:
-        return f"{style}{text}{RESET}" if style and self._color else text
+        return f"{style}{text}{RESET}" if style and self.color else text
 
     def _write(self, text: str) -> None:
-        encoding = self._stream.encoding or "utf-8"
-        self._stream.write(text.encode(encoding, "replace").decode(encoding))
-        self._stream.flush()
+        encoding = self.stream.encoding or "utf-8"
+        text = text.encode(encoding, "replace").decode(encoding)
+        if self.screen is not None:
+            self.screen.write(text)
+            return
+        self.stream.write(text)
+        self.stream.flush()

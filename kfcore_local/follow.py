@@ -7,9 +7,8 @@ from __future__ import annotations
 import asyncio
 import codecs
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -22,84 +21,26 @@ from kfcore.client.errors import ApiError, Gone
 from kfcore.client.interface import Client
 from kfcore.clock import Clock
 from kfcore_local.console import Console, metrics_in
+from kfcore_local.hints import hint
+from kfcore_local.node import Node
+from kfcore_local.progress import (
+    LAST_LINES,
+    UNSCHEDULABLE,
+    USUAL_WAITING,
+    Ended,
+    FollowedJob,
+    JobKey,
+    Outcome,
+    Replica,
+    pod_state,
+    waiting_for,
+)
 
 REPLICA_TYPE = "training.kubeflow.org/replica-type"
 REPLICA_INDEX = "training.kubeflow.org/replica-index"
-LAST_LINES = 10
+NODE = untyped(Node.resource)
 DRAIN_SECONDS = 2.0
 """How long a finished job's log may take to arrive whole."""
-
-USUAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
-
-
-@dataclass(frozen=True)
-class JobKey:
-    """A job that was created; `resource` is its kind."""
-
-    resource: Resource
-    namespace: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A container that ended badly, or could not start (then without an exit code)."""
-
-    replica: str
-    exit_code: int | None
-    reason: str
-    message: str
-    last_lines: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended. `metrics` are the last that it reported; `restarts` counts those of all replicas."""
-
-    job: JobKey
-    condition: str
-    message: str
-    seconds: float
-    metrics: dict[str, str]
-    restarts: int
-    failures: tuple[Failure, ...]
-
-    @property
-    def succeeded(self) -> bool:
-        return self.condition == "Succeeded"
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """A container that failed; none when it is the pod."""
-
-    container: str
-    exit_code: int | None
-    reason: str
-    message: str
-
-
-@dataclass
-class _Replica:
-    """What is known of one replica of a job, over all pods and containers that stood for it."""
-
-    prefix: str
-    pods: set[str] = field(default_factory=set)
-    restarts: dict[tuple[str, str], int] = field(default_factory=dict)
-    last_lines: dict[str, deque[str]] = field(default_factory=dict)
-    metrics: dict[str, str] = field(default_factory=dict)
-    failure: _Ended | None = None
-
-
-@dataclass
-class _Job:
-    key: JobKey
-    started: float
-    containers: frozenset[str]
-    replicas: dict[str, _Replica] = field(default_factory=dict)
-    told: set[tuple[str, str, str]] = field(default_factory=set)
-    readers: set[asyncio.Task[None]] = field(default_factory=set)
-    outcome: asyncio.Future[tuple[str, str]] = field(default_factory=asyncio.Future)
 
 
 class Follower:
@@ -110,14 +51,17 @@ class Follower:
         self._logs = logs
         self._console = console
         self._clock = clock
-        self._jobs: dict[JobKey, _Job] = {}
+        self._jobs: dict[JobKey, FollowedJob] = {}
+        self._allocatable: Manifest = {}
         self._seen: set[tuple[str, str, int]] = set()
         self._group = asyncio.TaskGroup()
 
     async def follow(self, jobs: Mapping[JobKey, Manifest]) -> list[Outcome]:
         """Watch until every job has succeeded or failed. `jobs` has their manifests; the outcomes are in its order."""
         now = self._clock.monotonic()
-        self._jobs = {key: _Job(key, now, frozenset(_container_names(manifest))) for key, manifest in jobs.items()}
+        self._jobs = {
+            key: FollowedJob(key, now, frozenset(_container_names(manifest))) for key, manifest in jobs.items()
+        }
         async with self._group:
             watches = [self._group.create_task(self._watch_jobs(kind)) for kind in {key.resource for key in jobs}]
             watches.append(self._group.create_task(self._watch_pods()))
@@ -127,6 +71,11 @@ class Follower:
                 task.cancel()
         return outcomes
 
+    @property
+    def unfinished(self) -> Collection[FollowedJob]:
+        """The jobs that have not come to their end yet."""
+        return [job for job in self._jobs.values() if not job.outcome.done()]
+
     async def _watch_jobs(self, resource: Resource) -> None:
         async with aclosing(states(self._client, resource)) as found:
             async for raw in found:
@@ -135,7 +84,7 @@ class Follower:
                 if job is not None and not job.outcome.done():
                     self._show_conditions(job, raw)
 
-    def _show_conditions(self, job: _Job, raw: Manifest) -> None:
+    def _show_conditions(self, job: FollowedJob, raw: Manifest) -> None:
         for condition in (raw.get("status") or {}).get("conditions") or []:
             if condition.get("status") != "True":
                 continue
@@ -147,25 +96,38 @@ class Follower:
             if type_ in ("Succeeded", "Failed"):  # told after the last line of its log
                 job.outcome.set_result((type_, message))
                 return
+            job.condition = type_
             self._console.condition(job.key.name, type_, message)
 
     async def _watch_pods(self) -> None:
         async with aclosing(states(self._client, Pod.resource)) as found:
             async for raw in found:
                 pod = msgspec.convert(raw, Pod)
+                if not self._allocatable:
+                    nodes = await self._client.list(NODE)
+                    self._allocatable = next(
+                        ((node.raw.get("status") or {}).get("allocatable") or {} for node in nodes), {}
+                    )
                 for job in self._jobs.values():
                     if not job.outcome.done() and _is_of(pod, job.key):
                         self._see_pod(job, pod, raw)
 
-    def _see_pod(self, job: _Job, pod: Pod, raw: Manifest) -> None:
+    async def _offered(self) -> Manifest:
+        """What the machine has for pods; nothing before its node is there."""
+        nodes = await self._client.list(NODE)
+        return next(((node.raw.get("status") or {}).get("allocatable") or {} for node in nodes), {})
+
+    def _see_pod(self, job: FollowedJob, pod: Pod, raw: Manifest) -> None:
         name = _replica_name(job.key, pod)
         if name not in job.replicas:
-            job.replicas[name] = _Replica(name if len(self._jobs) == 1 else f"{job.key.name}/{name}")
+            job.replicas[name] = Replica(name if len(self._jobs) == 1 else f"{job.key.name}/{name}")
             self._console.expect([job.replicas[name].prefix])
         replica, statuses = job.replicas[name], pod.status
         replica.pods.add(pod.metadata.uid)
+        replica.uid, replica.state = pod.metadata.uid, pod_state(raw)
         if pod.metadata.deletion_timestamp is not None:
             return  # what ends from here on was stopped, it did not fail
+        self._tell_why_it_waits(job, replica, raw)
         replica.failure = None
         for status in statuses.init_container_statuses:
             self._see_container(job, replica, status, raw, f"{replica.prefix}/{status.name}")
@@ -173,18 +135,30 @@ class Follower:
             suffix = f"/{status.name}" if position else ""
             self._see_container(job, replica, status, raw, replica.prefix + suffix)
         if statuses.phase == "Failed" and replica.failure is None:
-            replica.failure = _Ended("", None, statuses.reason, statuses.message)
+            replica.failure = Ended("", None, statuses.reason, statuses.message)
 
-    def _see_container(self, job: _Job, replica: _Replica, status: ContainerStatus, raw: Manifest, prefix: str) -> None:
+    def _tell_why_it_waits(self, job: FollowedJob, replica: Replica, raw: Manifest) -> None:
+        """Once for every reason, however many replicas it keeps, with what a user can do about it."""
+        for reason, message in waiting_for(raw):
+            if (reason, message, "") in job.told:
+                continue
+            job.told.add((reason, message, ""))
+            advice = hint(message, self._allocatable) if reason == UNSCHEDULABLE else ""
+            text = f"{message.partition(' preemption: ')[0]} {advice}" if advice else f"{reason}: {message}"
+            self._console.condition(job.key.name, "Waiting", f"{replica.prefix}: {text}")
+
+    def _see_container(
+        self, job: FollowedJob, replica: Replica, status: ContainerStatus, raw: Manifest, prefix: str
+    ) -> None:
         uid = raw["metadata"]["uid"]
         state = status.state
-        replica.restarts[uid, status.name] = status.restart_count
+        replica.container_restarts[uid, status.name] = status.restart_count
         terminated, waiting = state.terminated or status.last_state.terminated, state.waiting
         if terminated is not None and terminated.exit_code != 0:
-            ended = _Ended(status.name, terminated.exit_code, terminated.reason, terminated.message)
+            ended = Ended(status.name, terminated.exit_code, terminated.reason, terminated.message)
             replica.failure = replica.failure or ended
         elif waiting is not None and waiting.reason not in USUAL_WAITING:
-            replica.failure = replica.failure or _Ended(status.name, None, waiting.reason, waiting.message)
+            replica.failure = replica.failure or Ended(status.name, None, waiting.reason, waiting.message)
         incarnation = (uid, status.name, status.restart_count)
         if (state.running or state.terminated) and incarnation not in self._seen:
             self._seen.add(incarnation)
@@ -194,19 +168,20 @@ class Follower:
             job.readers.add(task)
             task.add_done_callback(job.readers.discard)
 
-    async def _read_log(self, replica: _Replica, raw: Manifest, container: str, prefix: str | None) -> None:
+    async def _read_log(self, replica: Replica, raw: Manifest, container: str, prefix: str | None) -> None:
         last_lines = replica.last_lines.setdefault(container, deque(maxlen=LAST_LINES))
         try:
             async with aclosing(_lines(self._logs, raw, container)) as lines:
                 async for line in lines:
                     last_lines.append(line)
                     if prefix is not None:
+                        replica.last_line = line
                         replica.metrics |= metrics_in(line)
                         self._console.log(prefix, line)
         except ApiError as error:  # the pod went away before its log was read
             self._console.log(replica.prefix, f"(no log: {error})")
 
-    async def _end(self, job: _Job) -> Outcome:
+    async def _end(self, job: FollowedJob) -> Outcome:
         condition, message = await job.outcome
         seconds = self._clock.monotonic() - job.started
         # The job's end may be known before that of its pods: see them as they are now.
@@ -220,23 +195,15 @@ class Follower:
             for task in job.readers:
                 task.cancel()
         self._console.condition(job.key.name, condition, message)
-        names = sorted(job.replicas)
         return Outcome(
             job.key,
             condition,
             message,
             seconds,
-            next((job.replicas[name].metrics for name in names if job.replicas[name].metrics), {}),
-            sum(len(replica.pods) - 1 + sum(replica.restarts.values()) for replica in job.replicas.values()),
-            tuple(_failures(job)) if condition == "Failed" else (),
+            job.metrics,
+            job.restarts,
+            tuple(job.failures()) if condition == "Failed" else (),
         )
-
-
-def _failures(job: _Job) -> Iterator[Failure]:
-    for _, replica in sorted(job.replicas.items()):
-        if ended := replica.failure:
-            last_lines = tuple(replica.last_lines.get(ended.container, ()))
-            yield Failure(replica.prefix, ended.exit_code, ended.reason, ended.message, last_lines)
 
 
 def _is_of(pod: Pod, job: JobKey) -> bool:

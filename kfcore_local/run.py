@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kfcore_local.errors import ErrorStream
 from kfcore_local.manifests import BadInput, Document, read_files
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from kfcore_local.validation import KnownKinds
 
 SUCCEEDED, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+_errors = ErrorStream()
 
 
 def run_files(
@@ -74,7 +77,9 @@ async def _run(documents: Sequence[Document], gang_scheduler_name: str, images: 
     from kfcore_local.apply import apply
     from kfcore_local.cluster import LocalCluster
     from kfcore_local.console import DIM, Console
-    from kfcore_local.follow import Follower, JobKey
+    from kfcore_local.follow import Follower
+    from kfcore_local.live import live_view
+    from kfcore_local.progress import JobKey
     from kfcore_local.serving import ServerWatch
     from kfcore_local.summary import summarize
     from kfcore_local.validation import KnownKinds, validate
@@ -107,7 +112,8 @@ async def _run(documents: Sequence[Document], gang_scheduler_name: str, images: 
                 for resource in {key.resource for key in servers}:
                     group.create_task(watch.run(resource, servers))
                 follower = Follower(cluster.client, cluster.logs, console, cluster.clock)
-                outcomes = await follower.follow(jobs) if jobs else []
+                async with live_view(console, _errors, follower, cluster.containers, cluster.clock):
+                    outcomes = await follower.follow(jobs) if jobs else []
                 summarize(console, outcomes)
     except asyncio.CancelledError:
         if serves_only:
@@ -238,7 +244,7 @@ def _refuse(error: BadInput) -> int:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(text, file=_errors, flush=True)
 
 
 def _quiet_logs() -> None:
@@ -249,5 +255,5 @@ def _quiet_logs() -> None:
 
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_errors),  # type: ignore[arg-type] # all that it uses is there
     )

@@ -11,8 +11,9 @@ from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.client.interface import Client
 from kfcore_local.console import Console
-from kfcore_local.follow import JobKey, states
+from kfcore_local.follow import states
 from kfcore_local.gateway import Gateway
+from kfcore_local.progress import JobKey
 
 QUIET = frozenset({"", "ContainerCreating", "PodInitializing"})
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kfcore_local.console import BOLD, CONDITION_COLORS, DIM, Console
-from kfcore_local.follow import Failure, Outcome
+from kfcore_local.progress import Failure, Outcome
 
 
 def summarize(console: Console, outcomes: Sequence[Outcome]) -> None:
