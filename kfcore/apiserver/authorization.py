@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from kfcore.api.meta import Manifest
 from kfcore.apiserver.authentication import (
     ACCOUNT_PREFIX,
     ANONYMOUS,
@@ -16,6 +17,7 @@ from kfcore.apiserver.authentication import (
     User,
     service_account_user,
 )
+from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.routes import Route
 from kfcore.client.errors import Forbidden, StatusDetails
@@ -61,6 +63,9 @@ class Authorizer(Protocol):
 
     def rules(self, user: User, namespace: str) -> Rules: ...
 
+    def check_grant(self, user: User, kind: ServedKind, manifest: Manifest, before: Manifest | None) -> None:
+        """Raises Forbidden for a role or a binding (`before`: as it was) that gives more than `user` may give."""
+
 
 class Everything:
     """Whoever got in may do everything: a server without roles."""
@@ -72,6 +77,9 @@ class Everything:
         return Rules(
             [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}], [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
         )
+
+    def check_grant(self, user: User, kind: ServedKind, manifest: Manifest, before: Manifest | None) -> None:
+        pass
 
 
 def user_of(request: Request) -> User:

@@ -13,6 +13,7 @@ from kfcore.apiserver import (
     networking,
     pod_rules,
     pods,
+    roles,
     scheduling,
     services,
     volumes,
@@ -113,19 +114,6 @@ def _set_status(status: Manifest, manifest: Manifest) -> None:
     manifest["status"] = dict(status)
 
 
-def _default_role(role: Manifest) -> None:
-    role.setdefault("rules", None)
-
-
-def _default_role_binding(binding: Manifest) -> None:
-    for subject in binding.get("subjects") or ():
-        if isinstance(subject, dict) and subject.get("kind") in ("User", "Group"):
-            subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
-    reference = binding.get("roleRef")
-    if isinstance(reference, dict):
-        reference.setdefault("apiGroup", "rbac.authorization.k8s.io")
-
-
 def _in_order(*steps: Default) -> Default:
     def run(manifest: Manifest) -> None:
         for step in steps:
@@ -216,13 +204,15 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         "cronjobs.batch": Strategy(
             default=batch.default_cron_job, validate=batch.validate_cron_job, on_create=_initial_status()
         ),
-        "roles.rbac.authorization.k8s.io": Strategy(default=_default_role, generation=False, names=path_segment),
-        "clusterroles.rbac.authorization.k8s.io": Strategy(default=_default_role, generation=False, names=path_segment),
-        "rolebindings.rbac.authorization.k8s.io": Strategy(
-            default=_default_role_binding, generation=False, names=path_segment
+        **dict.fromkeys(
+            ("roles.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io"),
+            Strategy(default=roles.default_role, validate=roles.validate_role, generation=False, names=path_segment),
         ),
-        "clusterrolebindings.rbac.authorization.k8s.io": Strategy(
-            default=_default_role_binding, generation=False, names=path_segment
+        **dict.fromkeys(
+            ("rolebindings.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io"),
+            Strategy(
+                default=roles.default_binding, validate=roles.validate_binding, generation=False, names=path_segment
+            ),
         ),
         "persistentvolumeclaims": Strategy(
             default=volumes.default_claim,

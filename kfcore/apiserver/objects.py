@@ -34,6 +34,9 @@ from kfcore.clock import Clock
 Change = Callable[[Manifest], Manifest]
 """From the object as the request's version serves it (a copy that may be changed) to what the client wants."""
 
+Demand = Callable[[Manifest, Manifest | None], None]
+"""Raises Forbidden for an object (and, of an update, what it was) that whoever asks may not write."""
+
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _GENERATED = 5
 _NAME_LIMIT = 63
@@ -108,11 +111,13 @@ class Objects:
         owner: Owner | None = None,
         unknown: Callable[[list[str]], None] | None = None,
         trusted: bool = False,
+        demand: Demand | None = None,
     ) -> Stored:
         """Store a new object. `manifest` is taken over and changed; `uid` is for objects from elsewhere.
 
         `owner` owns the fields that the object has before the server adds its own. `unknown` is told the places of
-        fields that the kind does not have. `trusted`: what its kind's rules would say is known, and good.
+        fields that the kind does not have. `trusted`: what its kind's rules would say is known, and good. `demand` may
+        refuse what would be stored.
         """
         resource, strategy = kind.resource, self.strategy(kind)
         metadata = meta.clean(manifest, f'{resource.kind} in version "{resource.version}"')
@@ -147,6 +152,8 @@ class Objects:
             raise invalid(resource, metadata.get("name", ""), errors)
         for check in self.checks:
             check(kind, manifest)
+        if demand is not None:
+            demand(manifest, None)
         collection = self.collection(kind)
         if collection.get(metadata.get("namespace", ""), metadata["name"]) is not None:
             raise already_exists(resource, metadata["name"])
@@ -201,11 +208,12 @@ class Objects:
         owner: Owner | None = None,
         unknown: Callable[[list[str]], None] | None = None,
         validate: Callable[[Manifest, Manifest], list[FieldError]] | None = None,
+        demand: Demand | None = None,
     ) -> Stored:
         """Store what `change` makes of an object; unchanged objects keep their version. `replaces`: a PUT.
 
-        `owner` becomes the owner of the fields that change; `unknown` is as for `create`. A subresource with rules of
-        its own brings them as `validate`, in place of the kind's.
+        `owner` becomes the owner of the fields that change; `unknown` and `demand` are as for `create`. A subresource
+        with rules of its own brings them as `validate`, in place of the kind's.
         """
         resource, strategy = kind.resource, self.strategy(kind)
         collection = self.collection(kind)
@@ -257,6 +265,8 @@ class Objects:
             errors += (validate or strategy.validate)(manifest, before)
         if errors:
             raise invalid(resource, name, errors)
+        if demand is not None:
+            demand(manifest, before)
         manifest = to_storage(kind, manifest)
         if manifest == previous.manifest:
             return previous

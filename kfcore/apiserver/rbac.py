@@ -1,7 +1,7 @@
 """Role-based access control: the roles and bindings in storage decide. `ApiServer(authorizer=RBAC)` enforces them.
 
 The default roles that users of a cluster count on (cluster-admin, admin, edit, view, system:discovery …) are there from
-the start. Aggregated ClusterRoles take in what their selectors find whenever they are asked.
+the start.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.authentication import ACCOUNT_PREFIX, AUTHENTICATED, MASTERS, UNAUTHENTICATED, User
 from kfcore.apiserver.authorization import Attributes, Decision, Rules, is_master
+from kfcore.apiserver.escalation import GROUP, demand_held
+from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.objects import Objects
 
-GROUP = "rbac.authorization.k8s.io"
 _KINDS = ("clusterroles", "clusterrolebindings", "roles", "rolebindings")
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
@@ -83,6 +84,18 @@ class RBAC:
             [rule.manifest for rule in found if not rule.paths], [rule.manifest for rule in found if rule.paths]
         )
 
+    def role_rules(self, namespace: str, name: str) -> list[Manifest]:
+        """The rules of a Role, or (no namespace) of a ClusterRole; none for one that is not there."""
+        return [rule.manifest for rule in self._rules_of(namespace, name)]
+
+    def holds(self, attributes: Attributes) -> bool:
+        """Whether the user's rules cover what a rule would allow; `*` is covered by `*` alone."""
+        granted = self._granted(attributes.user, "" if attributes.path else attributes.namespace)
+        return any(rule.covers(attributes) for _, rule in granted)
+
+    def check_grant(self, user: User, kind: ServedKind, manifest: Manifest, before: Manifest | None) -> None:
+        demand_held(self, user, kind, manifest, before)
+
     def _granted(self, user: User, namespace: str) -> Iterator[tuple[str, _Rule]]:
         """What bindings give the user: everywhere, and in `namespace`. Each with a name of the binding."""
         for stored in self._collections["clusterrolebindings"].select():
@@ -106,23 +119,13 @@ class RBAC:
                         yield subject, rule
 
     def _rules_of(self, namespace: str, name: str) -> list[_Rule]:
-        """The rules of a Role, or (no namespace) of a ClusterRole with what it aggregates."""
+        """The rules of a Role, or (no namespace) of a ClusterRole with what `aggregation.py` wrote to it."""
         known = self._rules.get((namespace, name))
         if known is None:
             stored = self._collections["roles" if namespace else "clusterroles"].get(namespace, name)
-            known = [] if stored is None else [_rule(rule) for rule in self._manifests(stored.manifest, set())]
+            known = [] if stored is None else [_rule(rule) for rule in stored.manifest.get("rules") or ()]
             self._rules[namespace, name] = known
         return known
-
-    def _manifests(self, role: Manifest, seen: set[str]) -> Iterator[Manifest]:
-        yield from role.get("rules") or []
-        selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or []
-        if not selectors or role["metadata"]["name"] in seen:
-            return
-        seen.add(role["metadata"]["name"])
-        for stored in self._collections["clusterroles"].select():
-            if stored.manifest is not role and any(_selects(selector, stored.manifest) for selector in selectors):
-                yield from self._manifests(stored.manifest, seen)
 
 
 def _rule(manifest: Manifest) -> _Rule:
@@ -152,27 +155,6 @@ def _binds(binding: Manifest, user: User, namespace: str) -> bool:
         if found:
             return True
     return False
-
-
-def _selects(selector: Manifest, role: Manifest) -> bool:
-    labels: Mapping[str, str] = role["metadata"].get("labels") or {}
-    wanted = selector.get("matchLabels") or {}
-    if not all(labels.get(key) == value for key, value in wanted.items()):
-        return False
-    return all(_meets(requirement, labels) for requirement in selector.get("matchExpressions") or ())
-
-
-def _meets(requirement: Manifest, labels: Mapping[str, str]) -> bool:
-    key, values = requirement.get("key", ""), requirement.get("values") or []
-    match requirement.get("operator"):
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case _:
-            return key not in labels
 
 
 # ── the default roles ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ from kfcore.api.resource import Resource
 from kfcore.apiserver import builtin, discovery, shapes
 from kfcore.apiserver.addresses import Addresses
 from kfcore.apiserver.admission import Admission
+from kfcore.apiserver.aggregation import AggregatedRoles
 from kfcore.apiserver.authentication import Authentication, User
-from kfcore.apiserver.authorization import Authorizer, Everything, check, impersonate
+from kfcore.apiserver.authorization import Authorizer, Everything, check, impersonate, user_of
 from kfcore.apiserver.catalogue import builtin_kinds
 from kfcore.apiserver.crd import CustomKinds, crd_strategy
+from kfcore.apiserver.escalation import GROUP as RBAC_GROUP
 from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.logs import PodLogs
-from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.objects import Demand, Objects
 from kfcore.apiserver.openapi import OpenApi
 from kfcore.apiserver.quotas import Quotas
 from kfcore.apiserver.reading import Reading
@@ -78,6 +81,7 @@ class ApiServer:
         self._builtin = builtin.strategies(Admission(self.objects), self._addresses)
         self._strategies: dict[Resource, Strategy] = {}
         self.objects.checks.append(Quotas(self.objects).check)
+        AggregatedRoles(self.objects)
         self._builtin["customresourcedefinitions.apiextensions.k8s.io"] = crd_strategy(self.objects)
         self.custom = CustomKinds(self.objects)
         self._openapi = OpenApi(self.kinds)
@@ -85,7 +89,7 @@ class ApiServer:
         self._authentication = Authentication(self.objects, tokens or {})
         self._authorizer: Authorizer = Everything()
         reviews = Reviews(self._authentication, lambda: self._authorizer)
-        self._writing = Writing(self.objects, self._reading, reviews)
+        self._writing = Writing(self.objects, self._reading, reviews, self._demands)
         self._subresources = Subresources(self.objects, self._writing, self._authentication, pod_logs, pod_processes)
         if self._journal is not None:
             self._recover(self._journal)
@@ -112,6 +116,11 @@ class ApiServer:
             self._addresses.forget()
 
         journal.on_undone.append(undone)
+
+    def _demands(self, request: Request, kind: ServedKind) -> Demand | None:
+        if kind.resource.group != RBAC_GROUP:
+            return None
+        return partial(self._authorizer.check_grant, user_of(request), kind)
 
     def strategy(self, kind: ServedKind) -> Strategy:
         if kind.custom:

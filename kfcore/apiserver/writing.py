@@ -17,7 +17,7 @@ from kfcore.apiserver.conversion import served, served_bytes
 from kfcore.apiserver.deletion import DeleteOptions, parse_options
 from kfcore.apiserver.field_validation import FieldValidation
 from kfcore.apiserver.kinds import ServedKind
-from kfcore.apiserver.objects import Change, Objects
+from kfcore.apiserver.objects import Change, Demand, Objects
 from kfcore.apiserver.ownership import owner_of
 from kfcore.apiserver.patch import json_patch, merge_patch
 from kfcore.apiserver.reading import Reading, list_body
@@ -88,10 +88,18 @@ def read_yaml(body: bytes, kind: str) -> Any:
 
 
 class Writing:
-    def __init__(self, objects: Objects, reading: Reading, reviews: Reviews) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        reading: Reading,
+        reviews: Reviews,
+        demands: Callable[[Request, ServedKind], Demand | None],
+    ) -> None:
+        """`demands` gives what a request's user must have to write objects of a kind, where that hangs on them."""
         self._objects = objects
         self._reading = reading
         self._reviews = reviews
+        self._demands = demands
 
     # ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -145,7 +153,13 @@ class Writing:
         dry = dry_run(request.query)
         owner = owner_of(request, self._objects.now())
         stored = self._objects.create(
-            route.kind, route.namespace, manifest, dry_run=dry, owner=owner, unknown=validation.unknown
+            route.kind,
+            route.namespace,
+            manifest,
+            dry_run=dry,
+            owner=owner,
+            unknown=validation.unknown,
+            demand=self._demands(request, route.kind),
         )
         return self.answer(route.kind, stored, request, 201, validation)
 
@@ -163,6 +177,7 @@ class Writing:
             replaces=True,
             owner=owner_of(request, self._objects.now()),
             unknown=validation.unknown,
+            demand=self._demands(request, route.kind),
         )
         return self.answer(route.kind, stored, request, validation=validation)
 
@@ -189,6 +204,7 @@ class Writing:
             dry_run=dry,
             owner=owner_of(request, self._objects.now()),
             unknown=validation.unknown,
+            demand=self._demands(request, route.kind),
         )
         return self.answer(route.kind, stored, request, validation=validation)
 
@@ -215,11 +231,13 @@ class Writing:
             subresource=route.subresource,
             now=self._objects.now(),
         )
-        dry = dry_run(query)
+        dry, demand = dry_run(query), self._demands(request, kind)
         exists = self._objects.collection(kind).get(route.namespace, route.name) is not None
         if not exists and not route.subresource:
             manifest = applier.create(body)
-            stored = self._objects.create(kind, route.namespace, manifest, dry_run=dry, unknown=validation.unknown)
+            stored = self._objects.create(
+                kind, route.namespace, manifest, dry_run=dry, unknown=validation.unknown, demand=demand
+            )
             return self.answer(kind, stored, request, 201, validation)
         stored = self._objects.update(
             kind,
@@ -229,6 +247,7 @@ class Writing:
             subresource=route.subresource,
             dry_run=dry,
             unknown=validation.unknown,
+            demand=demand,
         )
         return self.answer(kind, stored, request, validation=validation)
 
