@@ -239,7 +239,7 @@ class JobController(Generic[JobT]):
         pods = await self.get_pods_for_job(job)
         services = await self.get_services_for_job(job)
         if self._expectations is not None:
-            wait = self._expectations.pending(job.key, [*pods, *services], self.clock.monotonic())
+            wait = self._expectations.pending(job, [*pods, *services], self.clock.monotonic())
             if wait:
                 return Result(requeue_after=wait)
         read, job = job, job.copy_for_defaults()

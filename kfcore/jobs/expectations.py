@@ -18,43 +18,48 @@ T = TypeVar("T", bound=Object)
 
 @dataclass(slots=True)
 class _Expected:
+    job: str
     until: float
     created: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
 
 
 class Expectations:
-    """By the key of a job: the uids that must appear in the cache, and those that must go or be marked as going."""
+    """Of each job: the uids that must appear in the cache, and those that must go or be marked as going. What a former
+    job of the name waited for is of no concern to the present one.
+    """
 
     def __init__(self) -> None:
         self._expected: dict[str, _Expected] = {}
 
-    def created(self, key: str, uid: str, now: float) -> None:
-        self._entry(key, now).created.add(uid)
+    def created(self, job: Object, uid: str, now: float) -> None:
+        self._entry(job, now).created.add(uid)
 
-    def deleted(self, key: str, uid: str, now: float) -> None:
-        entry = self._entry(key, now)
+    def deleted(self, job: Object, uid: str, now: float) -> None:
+        entry = self._entry(job, now)
         entry.created.discard(uid)
         entry.deleted.add(uid)
 
-    def pending(self, key: str, seen: Iterable[Object], now: float) -> float:
+    def pending(self, job: Object, seen: Iterable[Object], now: float) -> float:
         """For how many seconds the job should at most wait for the cache; 0 when it shows everything."""
-        entry = self._expected.get(key)
+        entry = self._expected.get(job.key)
         if entry is None:
             return 0
         present = {obj.metadata.uid: obj.metadata.deletion_timestamp is None for obj in seen}
         entry.created -= present.keys()
         entry.deleted = {uid for uid in entry.deleted if present.get(uid, False)}
-        if (entry.created or entry.deleted) and now < entry.until:
+        if (entry.created or entry.deleted) and now < entry.until and entry.job == job.metadata.uid:
             return entry.until - now
-        del self._expected[key]
+        del self._expected[job.key]
         return 0
 
     def forget(self, key: str) -> None:
         self._expected.pop(key, None)
 
-    def _entry(self, key: str, now: float) -> _Expected:
-        entry = self._expected.setdefault(key, _Expected(now + PATIENCE))
+    def _entry(self, job: Object, now: float) -> _Expected:
+        entry = self._expected.get(job.key)
+        if entry is None or entry.job != job.metadata.uid:
+            entry = self._expected[job.key] = _Expected(job.metadata.uid, now)
         entry.until = now + PATIENCE
         return entry
 

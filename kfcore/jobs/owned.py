@@ -64,7 +64,7 @@ class OwnedObjects:
             raise
         self._note("Create", kind, name)
         if self.expectations is not None:
-            self.expectations.created(self.job.key, created.metadata.uid, self.monotonic())
+            self.expectations.created(self.job, created.metadata.uid, self.monotonic())
 
     async def _take(self, kind: type[ServerObject], name: str, labels: dict[str, str]) -> None:
         """See whose the object is that stands in the way; the cache may only be late."""
@@ -77,12 +77,17 @@ class OwnedObjects:
         owner = controller_of(found)
         if owner is None and await self._adopt(found, labels):
             owner = controller_of(found := await self.client.get(kind, name, self.job.namespace))
-        if owner is None or owner.uid != self.job.metadata.uid or not labels.items() <= found.metadata.labels.items():
-            message = f'Error creating: {kind.resource.plural} "{name}" already exists and is not owned by this job'
+        reason = ""
+        if owner is None or owner.uid != self.job.metadata.uid:
+            reason = "is not owned by this job"
+        elif not labels.items() <= found.metadata.labels.items():
+            reason = "lacks labels of this replica"
+        if reason:
+            message = f'Error creating: {kind.resource.plural} "{name}" already exists and {reason}'
             self.recorder.warning(self.job, f"FailedCreate{kind.resource.kind}", message)
             return self._retry(LATER)
         if self.expectations is not None:
-            self.expectations.created(self.job.key, found.metadata.uid, self.monotonic())
+            self.expectations.created(self.job, found.metadata.uid, self.monotonic())
         return None
 
     async def _adopt(self, orphan: ServerObject, labels: dict[str, str]) -> bool:
@@ -123,7 +128,7 @@ class OwnedObjects:
             raise
         self._note("Delete", kind, obj.name)
         if self.expectations is not None:
-            self.expectations.deleted(self.job.key, obj.metadata.uid, self.monotonic())
+            self.expectations.deleted(self.job, obj.metadata.uid, self.monotonic())
 
     @property
     def is_seen_soon(self) -> bool:

@@ -133,6 +133,40 @@ async def test_a_pod_of_somebody_else_in_the_way_is_told_and_left_alone() -> Non
     assert await training.pods() == ["march-walker-0", "march-walker-1"]
 
 
+async def test_a_service_of_somebody_else_in_the_way_is_told_and_left_alone() -> None:  # B9
+    stranger = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "march-walker-0", "namespace": "default"},
+        "spec": {"ports": [{"port": 80}]},
+    }
+    training = Training(a_march_job(), stranger)
+    result = await training.reconcile()
+    assert await training.events("FailedCreateService") == [
+        'Error creating: services "march-walker-0" already exists and is not owned by this job'
+    ]
+    assert result.requeue_after == 10
+    assert (await training.raw_service("march-walker-0"))["spec"]["ports"][0]["port"] == 80
+    assert await training.pods() == ["march-walker-0", "march-walker-1"]
+
+
+async def test_a_pod_that_somebody_took_the_labels_of_is_told_and_left_alone_until_it_is_gone() -> None:
+    training = Training(a_march_job())
+    await training.reconciled()
+    uid = await training.uid("march-walker-0")
+    labels = {"metadata": {"labels": {"training.kubeflow.org/job-name": None}}}
+    await training.client.patch(Pod, "march-walker-0", "default", labels)
+    result = await training.reconcile()
+    assert await training.events("FailedCreatePod") == [
+        'Error creating: pods "march-walker-0" already exists and lacks labels of this replica'
+    ]
+    assert result.requeue_after == 10
+    assert await training.uid("march-walker-0") == uid
+    await training.delete("march-walker-0")
+    await training.reconcile()
+    assert await training.uid("march-walker-0") != uid
+
+
 async def test_a_job_managed_elsewhere_is_left_alone() -> None:
     training = Training(a_march_job(managedBy="kueue.x-k8s.io/multikueue"))
     await training.reconcile()

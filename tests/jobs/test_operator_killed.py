@@ -78,10 +78,11 @@ def created(training: Training) -> Counter[str]:
     return Counter(path.rsplit("/", 1)[1] for method, path in training.writes if method == "POST")
 
 
+@pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("answered", [False, True])
-async def test_a_restart_is_counted_once_and_the_end_is_the_same(answered: bool) -> None:
+async def test_a_restart_is_counted_once_and_the_end_is_the_same(answered: bool, cached: bool) -> None:
     async def life(dies_at: int, answered: bool) -> Life:
-        training = Training(a_march_job(restart_policy="ExitCode", cleanPodPolicy="All"))
+        training = Training(a_march_job(restart_policy="ExitCode", cleanPodPolicy="All"), cached=cached)
         life = Life(training, dies_at, answered)
         await life.goes_on()
         await training.set("march-walker-0", phase="Failed", exit_code=137)
@@ -109,10 +110,11 @@ def a_pytorch_job() -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("answered", [False, True])
-async def test_a_pytorchjob_restarted_scaled_suspended_and_resumed_ends_the_same(answered: bool) -> None:
+async def test_a_pytorchjob_restarted_scaled_suspended_and_resumed_ends_the_same(answered: bool, cached: bool) -> None:
     async def life(dies_at: int, answered: bool) -> Life:
-        training = Training(a_pytorch_job(), controller=PyTorchJobController)
+        training = Training(a_pytorch_job(), controller=PyTorchJobController, cached=cached)
         life = Life(training, dies_at, answered)
         await life.goes_on()
         await training.set(phase="Running")

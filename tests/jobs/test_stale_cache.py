@@ -85,6 +85,14 @@ async def test_restarts_are_counted_on_while_the_cache_shows_none_of_the_job_s_c
     assert (await training.job()).status.restarts["Walker"].count == 3
 
 
+async def test_a_job_recreated_at_once_does_not_wait_for_what_its_predecessor_created() -> None:
+    training = Training(a_march_job(), cached=True)
+    await training.reconcile()
+    await training.recreate_job(a_march_job())
+    result = await training.reconcile()
+    assert result.requeue_after == 1  # the pods of the former one are still ending
+
+
 async def test_a_restarted_operator_with_a_stale_cache_takes_its_own_pods_for_created() -> None:  # B9
     training = Training(a_march_job())
     reader = Snapshot(training)

@@ -79,6 +79,13 @@ class Counting:
             self.now -= creates
 
 
+class UpToDate:
+    """A cache without delay, as far as a controller can tell: what it reads is not what it writes to."""
+
+    def __init__(self, client: FakeClient) -> None:
+        self.get, self.list, self.list_owned = client.get, client.list, client.list_owned
+
+
 class Training:
     """A cluster with one job and its controller; the test plays the kubelet and owns the time."""
 
@@ -88,12 +95,14 @@ class Training:
         *objects: Manifest,
         controller: type[JobController[Any]] = MarchJobController,
         options: OperatorOptions | None = None,
+        cached: bool = False,
     ) -> None:
         self.clock = FakeClock()
         self.client = FakeClient(*objects, job, clock=self.clock)
         self.name = job["metadata"]["name"]
         self.controller_type = controller
         self.options = options
+        self.reader = UpToDate(self.client) if cached else None
         self.kind: type[Job[Any]] = controller.kind
         self.restart_operator()
 
@@ -108,7 +117,7 @@ class Training:
         return result
 
     def restart_operator(self) -> None:
-        self.controller = self.controller_type(self.client, options=self.options)
+        self.controller = self.controller_type(self.client, reader=self.reader, clock=self.clock, options=self.options)
 
     async def job(self) -> Job[Any]:
         return await self.client.get(self.kind, self.name, "default")
