@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -161,12 +160,13 @@ def _lists(kubeconfig: Path) -> list[Figure]:
 
 def _operator(kubeconfig: Path) -> list[Figure]:
     """`kfcore operator` with every plugin, and nothing to do."""
-    memory, idle = (
+    memory, peak, idle = (
         f"operator with {PODS:,} cached pods: memory",
+        "… at its peak, while it lists them",
         f"operator with {PODS:,} cached pods: idle processor time",
     )
     if not Path("/proc/self/stat").exists():
-        return [Figure(memory, None, None, "needs /proc"), Figure(idle, None, None, "needs /proc")]
+        return [Figure(what, None, None, "needs /proc") for what in (memory, peak, idle)]
     command = [str(Path(sys.executable).with_name("kfcore")), "operator", "--kubeconfig", str(kubeconfig)]
     command += ["--metrics-bind-address", "0", "--health-probe-bind-address", "0", "--log-format", "json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -178,11 +178,12 @@ def _operator(kubeconfig: Path) -> list[Figure]:
             began = _processor_seconds(process.pid)
             time.sleep(IDLE_SECONDS)
             used = (_processor_seconds(process.pid) - began) / IDLE_SECONDS * 100
-            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+            now, most = (_megabytes(process.pid, field) for field in ("VmRSS", "VmHWM"))
         finally:
             process.kill()
     return [
-        Figure(memory, pages * resource.getpagesize() / 2**20, 120, "MiB"),
+        Figure(memory, now, 120, "MB"),
+        Figure(peak, most, None, "MB"),
         Figure(idle, used, 0.5, "% of a core"),
     ]
 
@@ -190,6 +191,12 @@ def _operator(kubeconfig: Path) -> list[Figure]:
 def _processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _megabytes(pid: int, field: str) -> float:
+    """Of the process itself: unlike getrusage's, its peak begins with the program."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024 / 1e6
 
 
 class _Annotates:

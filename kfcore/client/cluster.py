@@ -1,7 +1,4 @@
-"""The client of a real cluster: kubernetes-asyncio finds server and credentials, `HttpTransport` talks to it.
-
-kubernetes-asyncio takes the better part of a second to import, so that happens only when it is needed.
-"""
+"""The client of a real cluster: kubernetes-asyncio finds server and credentials, `HttpTransport` talks to it."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from typing import Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from kfcore.client.errors import ConnectionFailed
 from kfcore.client.http import Connection, HttpTransport
 from kfcore.client.rest import RestClient
 from kfcore.client.retry import DEFAULT_POLICY, RetryingTransport, RetryPolicy
@@ -48,10 +46,15 @@ class ClusterClient(RestClient):
         """
         where = Path(kubeconfig) if kubeconfig else _default_kubeconfig()
 
-        async def open_connection() -> Connection:
-            return await _open_configured(where, context)
+        async def renew() -> Connection:
+            try:
+                return await _open_configured(where, context)
+            except ConfigurationError as error:  # it is being written just now, perhaps
+                raise ConnectionFailed(
+                    f"the server refused the credentials, and there are no others: {error}"
+                ) from error
 
-        transport: Transport = HttpTransport(await open_connection(), open_connection)
+        transport: Transport = HttpTransport(await _open_configured(where, context), renew)
         if throttle:
             transport = ThrottledTransport(transport, throttle, clock=clock)
         return cls(RetryingTransport(transport, clock=clock, policy=retry))
@@ -112,28 +115,38 @@ def environment_proxy(url: str) -> str | None:
 async def _open_configured(kubeconfig: Path | None, context: str | None) -> Connection:
     import yaml
     from aiohttp import BasicAuth, ClientSession
-    from kubernetes_asyncio.client import ApiClient, Configuration
-    from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
-    configuration = Configuration()
+    from kfcore.client.configuration import load_library
+
+    config, library, rest = load_library()
+    configuration = library.Configuration()
     configuration.connection_pool_maxsize = CONNECTIONS
+    source = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
     try:
         if kubeconfig is None:
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            config.load_incluster_config(client_configuration=configuration)
         else:
-            await load_kube_config(str(kubeconfig), context=context, client_configuration=configuration)
-    except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
-        source = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
+            await config.load_kube_config(str(kubeconfig), context=context, client_configuration=configuration)
+        # A session of our own over their connector: theirs asks the environment for a proxy and ~/.netrc for a password
+        # at each request, in a thread each; the proxy is found once, and a password there is not for an API server.
+        theirs = rest.RESTClientObject(configuration).pool_manager
+    except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigurationError(f"cannot use {source}: {error}") from error
-    # A session of our own over their connector: theirs asks the environment for a proxy and ~/.netrc for a password at
-    # each request, in a thread each; the proxy is found once, and a password there is not for an API server.
-    theirs = ApiClient(configuration).rest_client.pool_manager
+    except (AssertionError, AttributeError, LookupError, TypeError) as error:  # YAML of another shape
+        raise ConfigurationError(f"cannot use {source}: this is no kubeconfig") from error
     session = ClientSession(connector=theirs.connector)
     theirs.detach()
     url = str(configuration.host).rstrip("/")
 
     async def authorization() -> str | None:
-        key: str | None = await configuration.get_api_key_with_prefix("BearerToken")
+        key: str | None
+        try:
+            key = await configuration.get_api_key_with_prefix("BearerToken")
+        except (
+            config.ConfigException,
+            OSError,
+        ):  # the file of the token is being replaced: the last one, while it holds
+            key = configuration.api_key.get("BearerToken")
         if key is None and configuration.username:
             return BasicAuth(configuration.username, configuration.password or "").encode()
         return key

@@ -148,6 +148,10 @@ class NotConnected(ConnectionFailed):
     """No connection could be made: nothing was sent, so any call may be tried again."""
 
 
+class NotTrusted(NotConnected):
+    """The server's certificate is not one of those to trust."""
+
+
 class MalformedAnswer(ConnectionFailed):
     """What arrived is not what the API sends: a proxy's page, a line cut short. Another try may fare better."""
 

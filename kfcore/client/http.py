@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import (
+    ClientConnectorCertificateError,
     ClientConnectorError,
     ClientError,
     ClientResponse,
@@ -22,7 +23,7 @@ from aiohttp import (
     StreamReader,
 )
 
-from kfcore.client.errors import ConnectionFailed, NotConnected
+from kfcore.client.errors import ConnectionFailed, NotConnected, NotTrusted
 from kfcore.client.transport import Request, Response
 
 CONNECT_SECONDS = 10.0
@@ -48,10 +49,11 @@ class Connection:
 
 
 class HttpTransport:
-    """Sends requests over `connect`'s connection.
+    """Sends requests over `connection`.
 
-    When the server no longer accepts the credentials (401), `connect` is asked for a connection with fresh ones, once
-    per request; that is how renewed tokens, certificates and kubeconfig files are taken up.
+    When the server no longer accepts the credentials (401), or has a certificate that is not trusted, `connect` is
+    asked for a new connection, once per request; that is how renewed tokens, certificates, authorities and kubeconfig
+    files are taken up.
     """
 
     def __init__(self, connection: Connection, connect: Callable[[], Awaitable[Connection]] | None = None) -> None:
@@ -69,10 +71,15 @@ class HttpTransport:
 
     async def send(self, request: Request) -> Response:
         connection = self._connection
-        response = await self._send(connection, request)
-        if response.status == 401 and await self._renew(connection):
-            response = await self._send(self._connection, request)
-        return response
+        try:
+            response = await self._send(connection, request)
+        except NotTrusted:
+            if not await self._renew(connection):
+                raise
+        else:
+            if response.status != 401 or not await self._renew(connection):
+                return response
+        return await self._send(self._connection, request)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
@@ -85,9 +92,12 @@ class HttpTransport:
                 body = await answer.read()
                 headers, status = answer.headers, answer.status
         except (ClientError, OSError) as error:
-            raise _translated(error, connection) from error
+            failure = _translated(error, connection)
+            if isinstance(failure, NotTrusted):
+                await self._renew(connection)  # for the caller's next try
+            raise failure from error
         if status == 401:
-            await self._renew(connection)  # for the caller's next try
+            await self._renew(connection)
         yield Response(status, body, headers), _nothing()
 
     async def close(self) -> None:
@@ -138,6 +148,8 @@ class HttpTransport:
 
 
 def _translated(error: Exception, connection: Connection) -> ConnectionFailed:
+    if isinstance(error, ClientConnectorCertificateError):
+        return NotTrusted(f"cannot trust {connection.url}: {error.certificate_error}")
     if isinstance(error, ClientConnectorError):
         return NotConnected(f"cannot connect to {connection.url}: {error}")
     # asyncio's TimeoutError is an OSError too. `repr`, since some of these have no text.
