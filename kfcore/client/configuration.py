@@ -58,7 +58,7 @@ class _OnDemand(ModuleType):
     """A package whose code runs when something is asked of it that it does not have yet."""
 
     def __getattr__(self, name: str) -> Any:
-        self.__class__ = ModuleType
+        object.__setattr__(self, "__class__", ModuleType)
         assert self.__spec__ is not None
         assert self.__spec__.loader is not None
         self.__spec__.loader.exec_module(self)
