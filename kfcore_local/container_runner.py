@@ -14,17 +14,18 @@ from kfcore.api.meta import Manifest
 from kfcore.client.interface import Client
 from kfcore.clock import Clock
 from kfcore.controller.events import EventRecorder
-from kfcore_local import environment, volumes
+from kfcore_local import environment
 from kfcore_local.backoff import RestartBackoff
 from kfcore_local.container import Command, ContainerProcess, Exit, StartFailed
 from kfcore_local.container_log import ContainerLog, Selection
 from kfcore_local.environment import ConfigError, PodFacts
 from kfcore_local.gpus import Gpus
 from kfcore_local.images import Image, ImageMap
-from kfcore_local.network import Network
+from kfcore_local.pod_network import PodNetwork
 from kfcore_local.pod_status import ContainerRecord, timestamp
 from kfcore_local.pods import LocalPod
-from kfcore_local.storage import directory_of
+from kfcore_local.sandboxes import Place, Sandboxes, Wanted
+from kfcore_local.volume_contents import MountError
 
 CONFIG_RETRY = 5.0
 MESSAGE_LINES, MESSAGE_BYTES = 80, 2048
@@ -38,14 +39,21 @@ class Machine:
     client: Client
     clock: Clock
     recorder: EventRecorder
-    network: Network
+    sandboxes: Sandboxes
     node_name: str
-    host_ip: str
     bin_directory: Path
     working_directory: Path
     images: ImageMap
     variables: Mapping[str, str]
     gpus: Gpus
+
+    @property
+    def network(self) -> PodNetwork:
+        return self.sandboxes.network
+
+    @property
+    def host_ip(self) -> str:
+        return self.sandboxes.network.host_ip
 
 
 class ContainerRunner:
@@ -223,12 +231,12 @@ class ContainerRunner:
         while not self._stopping.is_set():
             try:
                 variables = await environment.variables(machine.client, self._pod, container, self._facts)
-                claimed = await self._claimed_directory(machine.images.find(container.image))
-            except ConfigError as error:
+                image = machine.images.find(container.image)
+                place = await self._place(image, variables.values)
+            except (ConfigError, MountError) as error:
                 self._wait("CreateContainerConfigError", str(error))
                 await self._sleep(CONFIG_RETRY)
                 continue
-            image = machine.images.find(container.image)
             if not container.command and (image is None or not image.command):
                 self._wait("CreateContainerError", environment.missing_command(container))
                 await self._stopping.wait()
@@ -244,31 +252,22 @@ class ContainerRunner:
             base = environment.base_environment(machine.bin_directory, image.bin_directory if image else None)
             gpus = machine.gpus.variables(self._pod.metadata.uid, container.name, container.resources.limits)
             env = {**base, **machine.variables, **gpus, **self._pod_environment(), **values}
-            return Command(argv, env, claimed or self._working_directory(image))
+            return Command(argv, env, place.working_directory, place.launcher)
         return None
 
-    async def _claimed_directory(self, image: Image | None) -> str:
-        """Of the claim in the place where the container works; empty when there is none. Raises ConfigError."""
-        claim = volumes.home(self._pod, self.record.container, image)
-        if claim is None:
-            return ""
-        directory = await directory_of(self._machine.client, self._pod.namespace, claim)
-        if directory is None:
-            raise ConfigError(f'persistentvolumeclaim "{claim}" is not bound to a directory of this machine')
-        return str(directory)
-
-    def _working_directory(self, image: Image | None) -> str:
-        """The container's; and where an image would have one that this machine has not, ours."""
-        asked, ours = self.record.container.working_dir, str(self._machine.working_directory)
-        if asked and image is not None and asked == image.home and not Path(asked).is_dir():
-            return ours
-        return asked or ours
+    async def _place(self, image: Image | None, variables: Mapping[str, str]) -> Place:
+        """Where to start it. Raises MountError."""
+        machine = self._machine
+        pod_directory = self._directory.parent
+        wanted = Wanted(
+            self._pod, self.record.container, image, pod_directory, {}, variables, machine.working_directory
+        )
+        return await machine.sandboxes.place(wanted)
 
     def _pod_environment(self) -> dict[str, str]:
         return {
             "HOSTNAME": self._pod.spec.hostname or self._pod.name,
-            "KFCORE_HOSTS": str(self._machine.network.hosts),
-            "KFCORE_NAMESPACE": self._pod.namespace,
+            **self._machine.network.pod_variables(self._pod),
         }
 
     def _wait(self, reason: str, message: str) -> None:

@@ -29,19 +29,17 @@ from kfcore_local.container import Command, ContainerProcess
 from kfcore_local.container_runner import Machine
 from kfcore_local.gpus import Gpus
 from kfcore_local.images import ImageMap
-from kfcore_local.network import LocalService, Network
 from kfcore_local.node import keep_node
 from kfcore_local.pod_worker import PodWorker
 from kfcore_local.pods import LocalPod
+from kfcore_local.sandboxes import Sandboxes, SharedMachine
 from kfcore_local.usage import Owner
-
-HOST_IP = "127.0.0.1"
 
 
 class Kubelet:
     """Runs the pods of `node_name`. Keeps its files under `root`; containers that name no working directory run in
     `working_directory` (the one kfcore was started in). `images` has commands for images, and every
-    container's environment starts with `variables`.
+    container's environment starts with `variables`. Pods run in `sandboxes`: without, as plain processes.
     """
 
     def __init__(
@@ -54,6 +52,7 @@ class Kubelet:
         working_directory: Path | None = None,
         images: ImageMap | None = None,
         variables: Mapping[str, str] | None = None,
+        sandboxes: Sandboxes | None = None,
     ) -> None:
         self._client = client
         self._root = root
@@ -65,10 +64,9 @@ class Kubelet:
             client=client,
             clock=self._clock,
             recorder=EventRecorder(client, "kubelet", self._clock),
-            network=Network(root / "hosts"),
+            sandboxes=sandboxes or SharedMachine(client, root),
             node_name=node_name,
-            host_ip=HOST_IP,
-            bin_directory=_install_tools(root / "bin"),
+            bin_directory=install_tools(root / "bin"),
             working_directory=working_directory or Path.cwd(),
             images=images or ImageMap(),
             variables=variables or {},
@@ -78,28 +76,20 @@ class Kubelet:
     async def run(self) -> None:
         """Until cancelled; no process of a pod is left then."""
         machine, network = self._machine, self._machine.network
-        services = Informer(self._client, LocalService, clock=self._clock)
         selection = Selection(field_selector=f"spec.nodeName={machine.node_name}")
         pods = Informer(self._client, LocalPod, clock=self._clock, selection=selection)
 
-        def service_changed(change: Change[LocalService]) -> None:
-            if change.new is None:
-                network.service_deleted(change.object)
-            else:
-                network.service_changed(change.new)
-
-        services.subscribe(service_changed)
         directory = self._root / "pods"
         earlier = list(directory.iterdir()) if directory.exists() else []
         try:
             async with asyncio.TaskGroup() as group:
                 pods.subscribe(lambda change: self._pod_changed(change, group))
                 group.create_task(machine.recorder.run())
-                group.create_task(services.run())
+                group.create_task(network.run(self._client, self._clock))
                 group.create_task(
                     keep_node(self._client, self._clock, machine.node_name, machine.host_ip, machine.gpus, self._root)
                 )
-                await services.wait_for_sync()
+                await network.wait_for_sync()
                 group.create_task(pods.run())
                 await pods.wait_for_sync()
                 await asyncio.to_thread(_clear, [left for left in earlier if left.name not in self._workers])
@@ -182,8 +172,8 @@ class Kubelet:
 
     async def connect(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Implements `kfcore.apiserver.streaming.PodProcesses`."""
-        address = (pod.get("status") or {}).get("podIP") or self._machine.host_ip
-        return await container_streams.connect([address, self._machine.host_ip], port)
+        address = (pod.get("status") or {}).get("podIP") or ""
+        return await self._machine.network.reach(pod["metadata"]["uid"], address, port)
 
     def _running(self, pod: Manifest, container: str) -> tuple[ContainerProcess, Command]:
         worker = self._workers.get(pod["metadata"].get("uid", ""))
@@ -200,7 +190,7 @@ def _clear(directories: Iterable[Path]) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _install_tools(directory: Path) -> Path:
+def install_tools(directory: Path) -> Path:
     """The programs that a pod finds before the machine's own."""
     directory.mkdir(parents=True, exist_ok=True)
     script = directory / "nslookup"

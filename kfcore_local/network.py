@@ -1,5 +1,5 @@
 """How pods of plain processes find each other without a network of their own: pods and Services come in, addresses,
-free ports and rewritten values go out. Nothing listens here.
+free ports and rewritten values go out. Nothing listens here. It is a `PodNetwork`, as the kubelet knows it.
 
 Every pod has an address: a loopback address of its own on Linux, 127.0.0.1 elsewhere. There is no DNS, and programs
 bind a port on all addresses at once, so two jobs with the same port would collide. Therefore, when a container starts:
@@ -20,6 +20,7 @@ Values of references (`valueFrom`, `envFrom`) are data and stay as they are.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import random
 import re
@@ -33,7 +34,12 @@ from typing import ClassVar
 from kfcore.api.core import Service
 from kfcore.api.meta import ServerObject, Struct, controller_of
 from kfcore.api.resource import Resource
+from kfcore.cache.informer import Change, Informer
+from kfcore.client.interface import Client
+from kfcore.clock import Clock
+from kfcore_local import container_streams
 from kfcore_local.environment import Variables
+from kfcore_local.pod_network import Connection
 from kfcore_local.pods import LocalPod
 
 PORTS = range(20000, 32000)
@@ -79,6 +85,8 @@ class _Endpoint:
 class Network:
     """The addresses and ports of one machine's pods. `hosts` is kept as a hosts file of the service names."""
 
+    host_ip = "127.0.0.1"
+
     def __init__(self, hosts: Path, *, own_addresses: bool = sys.platform == "linux") -> None:
         self.hosts = hosts
         self._own_addresses = own_addresses
@@ -87,7 +95,27 @@ class Network:
         self._used_addresses: set[str] = set()
         self._used_ports: set[int] = set()
         self._written = ""
+        self._synced = asyncio.Event()
         hosts.write_text("")
+
+    async def run(self, client: Client, clock: Clock) -> None:
+        """Follow the Services, until cancelled."""
+        services = Informer(client, LocalService, clock=clock)
+
+        def changed(change: Change[LocalService]) -> None:
+            if change.new is None:
+                self.service_deleted(change.object)
+            else:
+                self.service_changed(change.new)
+
+        services.subscribe(changed)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(services.run())
+            await services.wait_for_sync()
+            self._synced.set()
+
+    async def wait_for_sync(self) -> None:
+        await self._synced.wait()
 
     # ── what is there ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -154,6 +182,24 @@ class Network:
         if self._own_addresses and pod.metadata.uid in self._pods:
             argument = _ALL_ADDRESSES.sub(self._pods[pod.metadata.uid][1], argument)
         return _TOKEN.sub(self._replace(pod, predict=False), argument)
+
+    def pod_variables(self, pod: LocalPod) -> Mapping[str, str]:
+        """For our `nslookup`."""
+        return {"KFCORE_HOSTS": str(self.hosts), "KFCORE_NAMESPACE": pod.namespace}
+
+    # ── connecting to pods ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_socket(self) -> socket.socket:
+        """Pods are on this machine's own network."""
+        opened = socket.socket()
+        opened.setblocking(False)
+        return opened
+
+    async def connect(self, pod_uid: str, host: str, port: int) -> Connection:
+        return await asyncio.open_connection(host, port)
+
+    async def reach(self, uid: str, address: str, port: int) -> Connection:
+        return await container_streams.connect([address or self.host_ip, self.host_ip], port)
 
     def _rewrite_port(self, pod: LocalPod, name: str, variables: Variables, rewritten: dict[str, str]) -> bool:
         match = _PORT_VARIABLE.match(name)

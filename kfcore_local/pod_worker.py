@@ -16,7 +16,7 @@ from kfcore.api.meta import Manifest
 from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, NotFound
 from kfcore.client.interface import Preconditions
 from kfcore.clock import Timer
-from kfcore_local import recovery, volumes
+from kfcore_local import recovery
 from kfcore_local.container import kill_marked
 from kfcore_local.container_runner import ContainerRunner, Machine
 from kfcore_local.environment import PodFacts
@@ -99,7 +99,7 @@ class PodWorker:
         if pod.status.container_statuses and not await self._recover():
             await self._write_status()
             return
-        if problem := volumes.problem(pod, machine.images):
+        if problem := machine.sandboxes.problem(pod, machine.images):
             machine.recorder.warning(pod, "FailedMount", problem)
             self._fate = PodFate(failed=True, reason="FailedMount", message=problem)
             await self._write_status()

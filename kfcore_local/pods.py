@@ -62,14 +62,19 @@ class ResourceRequirements(Struct, frozen=True):
 class VolumeMount(Struct, frozen=True):
     name: str
     mount_path: str
+    sub_path: str = ""
+    sub_path_expr: str = ""
+    read_only: bool = False
 
 
 class HostPath(Struct, frozen=True):
     path: str = ""
+    type: str = ""
 
 
 class ClaimSource(Struct, frozen=True):
     claim_name: str = ""
+    read_only: bool = False
 
 
 class KeyToPath(Struct, frozen=True):
@@ -170,11 +175,26 @@ class Container(Struct, frozen=True):
         return self.restart_policy == "Always"
 
 
+class HostAlias(Struct, frozen=True):
+    ip: str = ""
+    hostnames: list[str] = []
+
+
+class DnsConfig(Struct, frozen=True):
+    nameservers: list[str] = []
+    searches: list[str] = []
+    options: list[dict[str, str]] = []
+
+
 class LocalPodSpec(Struct, frozen=True):
     node_name: str = ""
     restart_policy: str = "Always"
     service_account_name: str = ""
     hostname: str = ""
+    subdomain: str = ""
+    host_aliases: list[HostAlias] = []
+    dns_policy: str = "ClusterFirst"
+    dns_config: DnsConfig | None = None
     active_deadline_seconds: int | None = None
     termination_grace_period_seconds: int | None = 30
     init_containers: list[Container] = []

@@ -41,9 +41,9 @@ def prctl(option: int, value: int) -> None:
     _ctypes.call_function(function, (option, value, 0, 0, 0))
 
 
-def tell(message: str) -> None:
+def tell(message: str, descriptor: int = 1) -> None:
     try:
-        os.write(1, message.encode(errors="replace") + b"\n")
+        os.write(descriptor, message.encode(errors="replace") + b"\n")
     except OSError:
         return  # nobody listens any more
 

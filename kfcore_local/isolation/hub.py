@@ -1,0 +1,424 @@
+"""The process that makes namespaces and forks containers into them. Requests come in from the kubelet by a socket, with
+file descriptors; supervisors (`supervisor.py`) and sockets in pods' networks come out.
+
+    python -I -S -c "…; hub.main()" CONTROL_FD SOCKETS_FD BASE GATEWAY PREFIX
+
+It starts in the kubelet's namespaces, makes a user namespace in which the user is who they are, and goes on in there as
+the first process of a PID namespace, so that no process of a pod outlives it. It ends with the kubelet's ends of its
+sockets. Being small and with one thread, it forks in a millisecond; it never blocks for longer.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import _socket
+import gc
+import marshal
+import os
+import select
+import sys
+
+from kfcore_local import supervisor
+from kfcore_local.isolation import rootfs, syscalls
+from kfcore_local.isolation.container import become_container, join_container
+from kfcore_local.isolation.links import Links
+from kfcore_local.isolation.syscalls import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+BRIDGE = "kfcore0"
+_MESSAGE_BYTES = 65536
+_MOST_DESCRIPTORS = 8
+_ALL = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP
+_SETTINGS = {
+    "net/ipv4/ip_unprivileged_port_start": "0",
+    "net/ipv4/ping_group_range": "0 2147483647",
+    "net/ipv6/conf/default/disable_ipv6": "1",
+}
+"""Of every pod's network, as container runtimes set them; its links have no IPv6, its loopback has."""
+
+
+class Pod:
+    """The namespaces that the containers of a pod share, kept by descriptors, and its volumes in memory."""
+
+    def __init__(self, namespaces: dict[int, int], volumes: str) -> None:
+        self.namespaces = namespaces
+        self.volumes = volumes
+
+    def enter(self) -> None:
+        for kind, descriptor in self.namespaces.items():
+            syscalls.setns(descriptor, kind)
+
+    def close(self) -> None:
+        for descriptor in self.namespaces.values():
+            os.close(descriptor)
+        if os.path.isdir(self.volumes):
+            for name in os.listdir(self.volumes):
+                syscalls.unmount(f"{self.volumes}/{name}")
+                os.rmdir(f"{self.volumes}/{name}")
+            os.rmdir(self.volumes)
+
+
+class Hub:
+    def __init__(self, control: int, sockets: int, base: str, gateway: str, prefix: int) -> None:
+        self._control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, control)
+        self._sockets = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, sockets)
+        self._base = base
+        self._gateway, self._prefix = gateway, prefix
+        self._pods: dict[str, Pod] = {}
+        self._containers: dict[str, int] = {}
+        self._mounts: list[str] = []
+        self._steps: list[rootfs.Step] = []
+        self._link_count = 0
+        self._own: dict[int, int] = {}
+
+    # ── what there is once ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def refuse(self, error: OSError) -> None:
+        """Tell that there will be no pods here, and why."""
+        _send(self._control, {"failed": str(error)})
+
+    def set_up(self) -> None:
+        """Its own mounts and network. Raises OSError."""
+        syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+        syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+        syscalls.mount("tmpfs", self._base, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=700")
+        for name in ("probe", "layer", "memory"):
+            os.mkdir(f"{self._base}/{name}")
+        writable = rootfs.can_overlay(self._base + "/probe")
+        _set_up_network()
+        self._links = Links()
+        self._links.set_up("lo")
+        self._links.add_bridge(BRIDGE)
+        self._links.add_address(BRIDGE, self._gateway, self._prefix)
+        self._links.set_up(BRIDGE)
+        self._links.accept_others()
+        names = {CLONE_NEWNET: "net", CLONE_NEWUTS: "uts", CLONE_NEWIPC: "ipc", CLONE_NEWPID: "pid"}
+        self._own = {kind: _namespace("self", name) for kind, name in names.items()}
+        self._plan()
+        _send(self._control, {"ready": writable})
+
+    def _plan(self) -> list[rootfs.Step]:
+        """How a root is put together, while mounts are as they were."""
+        mounts = rootfs.mount_points()
+        if mounts != self._mounts:
+            self._mounts, self._steps = mounts, rootfs.plan(self._base)
+        return self._steps
+
+    # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def serve(self) -> None:
+        """Until the kubelet's ends are closed."""
+        wakeup, wake = os.pipe()
+        os.set_blocking(wakeup, False)
+        os.set_blocking(wake, False)
+        _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        gc.collect()
+        gc.freeze()
+        poll = select.poll()
+        for descriptor in (self._control.fileno(), self._sockets.fileno(), wakeup):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == wakeup:
+                    os.read(wakeup, 4096)
+                    self._reap()
+                    continue
+                channel = self._control if descriptor == self._control.fileno() else self._sockets
+                request, descriptors = _receive(channel)
+                if request is None:
+                    return
+                try:
+                    self._answer(channel, request, descriptors)
+                finally:
+                    for received in descriptors:
+                        os.close(received)
+
+    def _answer(self, channel: _socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
+        what = request["what"]
+        try:
+            if what == "pod":
+                self._add_pod(request["uid"], request["hostname"], request["address"], request["memory"])
+                _send(channel, {"id": request["id"], "error": ""})
+            elif what == "remove":
+                if (pod := self._pods.pop(request["uid"], None)) is not None:
+                    pod.close()
+            elif what == "socket":
+                self._open_socket(channel, request)
+            else:
+                self._fork(request, descriptors)
+        except OSError as error:
+            if what in ("pod", "socket"):
+                _send(channel, {"id": request["id"], "error": str(error)})
+            elif what in ("run", "exec"):
+                supervisor.tell(f"failed {error}", descriptors[1])
+
+    def _add_pod(self, uid: str, hostname: str, address: str, memory: dict[str, str]) -> None:
+        """Namespaces for a pod, with a link to the bridge, and file systems in memory by name and options."""
+        if uid in self._pods:
+            return
+        self._link_count += 1
+        outside = f"pod{self._link_count}"
+        syscalls.unshare(CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC)
+        try:
+            _socket.sethostname(hostname)
+            _set_up_network()
+            inside = Links()
+            inside.set_up("lo")
+            inside.add_pair("eth0", outside, self._own[CLONE_NEWNET])
+            inside.add_address("eth0", address, self._prefix)
+            inside.set_up("eth0")
+            inside.add_default_route(self._gateway)
+            inside.close()
+            names = {CLONE_NEWNET: "net", CLONE_NEWUTS: "uts", CLONE_NEWIPC: "ipc"}
+            namespaces = {kind: _namespace("self", name) for kind, name in names.items()}
+        finally:
+            self._return(CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWIPC)
+        pod = self._pods[uid] = Pod(namespaces, f"{self._base}/memory/{uid}")
+        try:
+            self._links.set_up(outside, bridge=BRIDGE)
+            os.mkdir(pod.volumes)
+            for name, options in memory.items():
+                os.mkdir(f"{pod.volumes}/{name}")
+                flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+                syscalls.mount("tmpfs", f"{pod.volumes}/{name}", "tmpfs", flags, options)
+        except OSError:
+            self._pods.pop(uid).close()
+            raise
+
+    def _open_socket(self, channel: _socket.socket, request: dict[str, Any]) -> None:
+        """A socket in a pod's network; without a pod, in the network that all pods are on."""
+        uid = request["uid"]
+        if uid and uid not in self._pods:
+            raise OSError("the pod has no network: it does not run")
+        kind = _socket.SOCK_STREAM if request["stream"] else _socket.SOCK_DGRAM
+        if uid:
+            syscalls.setns(self._pods[uid].namespaces[CLONE_NEWNET], CLONE_NEWNET)
+        try:
+            opened = _socket.socket(_socket.AF_INET, kind | _socket.SOCK_CLOEXEC)
+        finally:
+            if uid:
+                self._return(CLONE_NEWNET)
+        _send(channel, {"id": request["id"], "error": ""}, [opened.fileno()])
+        opened.close()
+
+    def _return(self, *kinds: int) -> None:
+        for kind in kinds:
+            syscalls.setns(self._own[kind], kind)
+
+    # ── containers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _fork(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        """A supervisor in a pod's namespaces: of a new container (`run`), or beside one that runs (`exec`)."""
+        pod, mark = self._pods.get(request["uid"]), request["mark"]
+        if pod is None:
+            raise OSError("the pod's namespaces are gone")
+        joined, steps = -1, self._plan()
+        if request["what"] == "run":
+            syscalls.unshare(CLONE_NEWPID)
+        else:
+            container = self._containers.get(request["container"])
+            if container is None:
+                raise OSError("the container does not run")
+            joined = _namespace(str(container), "mnt")
+            namespace = _namespace(str(container), "pid")
+            try:
+                syscalls.setns(namespace, CLONE_NEWPID)
+            except OSError:
+                os.close(joined)
+                raise
+            finally:
+                os.close(namespace)
+        try:
+            pid = os.fork()
+        except OSError:
+            self._return(CLONE_NEWPID)
+            raise
+        if pid:
+            self._return(CLONE_NEWPID)
+            if joined >= 0:
+                os.close(joined)
+            else:
+                self._containers[mark] = pid
+            return
+        try:
+            self._supervise(pod, mark, descriptors, joined, steps)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it must not go on as the hub
+            supervisor.tell(f"failed {error}")
+        finally:
+            os._exit(0)
+
+    def _supervise(self, pod: Pod, mark: str, descriptors: list[int], joined: int, steps: list[rootfs.Step]) -> None:
+        """In the child: what the rest of its life is."""
+        orders, told, spec_file, *streams = descriptors
+        _send(self._control, {"supervisor": mark})  # with this process's own identity, as the kubelet sees it
+        _signal.set_wakeup_fd(-1)
+        os.setsid()
+        os.dup2(orders, 0)
+        os.dup2(told, 1)
+        kept = {0, 1, 2, spec_file, *streams, joined}
+        pod.enter()
+        for name in os.listdir("/proc/self/fd"):
+            if (number := int(name)) not in kept:
+                try:
+                    os.close(number)
+                except OSError:
+                    continue  # the one that listed them
+        with os.fdopen(spec_file, "rb") as file:
+            spec = marshal.load(file)
+        if joined >= 0:
+            before = join_container(joined)
+        else:
+            syscalls.unshare(CLONE_NEWNS | CLONE_NEWCGROUP)
+            before = become_container(spec, self._base + "/layer", steps)
+        supervisor.supervise_command(spec, (streams[0], streams[1], streams[2]), before)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for mark in [mark for mark, container in self._containers.items() if container == pid]:
+                del self._containers[mark]
+
+
+def _set_up_network() -> None:
+    """Of the network namespace that this process is in."""
+    for path, value in _SETTINGS.items():
+        try:
+            with open("/proc/sys/" + path, "w") as file:
+                file.write(value)
+        except OSError:
+            continue  # a kernel without IPv6
+
+
+def _namespace(process: str, name: str) -> int:
+    return os.open(f"/proc/{process}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _send(channel: _socket.socket, message: dict[str, Any], descriptors: list[int] = []) -> None:  # noqa: B006
+    packed = b"".join(number.to_bytes(4, sys.byteorder) for number in descriptors)
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if descriptors else []
+    try:
+        channel.sendmsg([marshal.dumps(message)], ancillary)
+    except BrokenPipeError:
+        return  # the kubelet is gone, and its end of the socket says so
+
+
+def _receive(channel: _socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    space = _socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS)
+    try:
+        data, ancillary, _, _ = channel.recvmsg(_MESSAGE_BYTES, space)
+    except ConnectionResetError:
+        return None, []
+    descriptors = [
+        int.from_bytes(packed[start : start + 4], sys.byteorder)
+        for level, kind, packed in ancillary
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
+        for start in range(0, len(packed) // 4 * 4, 4)
+    ]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return (marshal.loads(data) if data else None), descriptors
+
+
+# ── becoming the hub ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _identity(name: str) -> str:
+    """The ids that this process's user namespace has, each as itself; its own only, for a user without privileges."""
+    with open(f"/proc/self/{name}_map") as file:
+        extents = [line.split() for line in file]
+    return "".join(f"{start} {start} {count}\n" for start, _, count in extents)
+
+
+def _write_maps(child: int) -> None:
+    """Who the users of the child's namespace are. A privileged user keeps them all, others themselves."""
+    own = {"uid": os.geteuid(), "gid": os.getegid()}
+    for name, number in own.items():
+        path = f"/proc/{child}/{name}_map"
+        try:
+            with open(path, "w") as file:
+                file.write(_identity(name))
+        except OSError:
+            if name == "gid":
+                with open(f"/proc/{child}/setgroups", "w") as file:
+                    file.write("deny")
+            with open(path, "w") as file:
+                file.write(f"{number} {number} 1\n")
+
+
+def _make_namespaces() -> None:
+    """Into a user namespace with all others new, but for the PID namespace, which is that of children from here on.
+
+    A child that stays outside says who the users inside are: only from there may a privileged user keep them all.
+    """
+    (asked, asking), (told, telling) = os.pipe(), os.pipe()
+    this = os.getpid()
+    writer = os.fork()
+    if writer == 0:
+        os.close(asking)
+        os.close(told)
+        try:
+            if os.read(asked, 1):
+                _write_maps(this)
+                os.write(telling, b"m")
+        finally:
+            os._exit(0)
+    os.close(asked)
+    os.close(telling)
+    try:
+        syscalls.unshare(_ALL)
+        os.write(asking, b"u")
+        if not os.read(told, 1):
+            raise OSError("the users of a user namespace may not be set")
+    finally:
+        os.close(asking)
+        os.close(told)
+        os.waitpid(writer, 0)
+
+
+def _wait_for_children() -> None:
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
+
+
+def main() -> None:
+    control, sockets, base, gateway, prefix = sys.argv[1:6]
+    hub = Hub(int(control), int(sockets), base, gateway, int(prefix))
+    try:
+        _make_namespaces()
+        inside = os.fork() == 0
+    except OSError as error:
+        hub.refuse(error)
+        return
+    if not inside:  # the parent, for the kubelet to wait for; the hub dies with it
+        os.close(int(control))
+        os.close(int(sockets))
+        _wait_for_children()
+        os._exit(0)
+    try:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        hub.set_up()
+        hub.serve()
+    except OSError as error:
+        hub.refuse(error)
+    finally:
+        os._exit(0)

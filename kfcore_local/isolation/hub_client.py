@@ -1,0 +1,284 @@
+"""The kubelet's side of the hub: starts it, asks it for namespaces and sockets, has it launch containers, and starts it
+again when it was killed. Pods and commands come in, descriptors and supervisors go out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import marshal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from kfcore_local.launcher import Descriptors, StartFailed, Supervisor, written
+
+log = structlog.get_logger(__name__)
+
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from kfcore_local.isolation.hub import main; main()"
+_PACKAGES = str(Path(__file__).parents[2])
+_READY_WITHIN = 10.0
+_MESSAGE_BYTES = 65536
+
+
+class NotIsolated(Exception):
+    """This machine has no namespaces for us; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodNamespaces:
+    """What a pod's namespaces are made from. `memory` has the options of file systems in memory, by name."""
+
+    uid: str
+    hostname: str
+    address: str
+    memory: Mapping[str, str] = field(default_factory=dict)
+
+
+class Hub:
+    """One for a kubelet. `base` is an empty directory of the kubelet's; the hub alone sees what it mounts there."""
+
+    def __init__(self, base: Path, gateway: str, prefix: int) -> None:
+        self.base = base
+        self.writable = True
+        """Whether pods can write to their private layer; False where the kernel has no overlays for them."""
+        self.started: list[Callable[[], None]] = []
+        """Called when it has been started, and each time that it has been started again."""
+        self._gateway, self._prefix = gateway, prefix
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._sockets: socket.socket | None = None
+        self._pods: dict[str, PodNamespaces] = {}
+        self._made: set[str] = set()
+        self._answers: dict[int, asyncio.Future[str]] = {}
+        self._numbers = itertools.count(1)
+        self._supervisors: dict[str, _InPod] = {}
+        self._ready: asyncio.Future[None] | None = None
+        self._starting = asyncio.Lock()
+        self._reaped: asyncio.Future[Any] | None = None
+
+    # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> None:
+        """Until it serves. Raises NotIsolated where it cannot."""
+        async with self._starting:
+            if self._control is None:
+                await self._start()
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.base.mkdir(parents=True, exist_ok=True)
+        control, its_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sockets, its_sockets = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its_control, its_sockets:
+            numbers = (its_control.fileno(), its_sockets.fileno())
+            arguments = (*map(str, numbers), str(self.base), self._gateway, str(self._prefix))
+            try:
+                self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, about a millisecond
+                    [sys.executable, "-I", "-S", "-c", _START, _PACKAGES, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=numbers,
+                    env={},
+                    cwd="/",
+                    start_new_session=True,
+                )
+            except OSError as error:
+                control.close()
+                sockets.close()
+                raise NotIsolated(f"cannot start {sys.executable}: {error}") from error
+        control.setblocking(False)
+        control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        sockets.settimeout(_READY_WITHIN)
+        self._control, self._sockets = control, sockets
+        self._made.clear()
+        self._ready = loop.create_future()
+        loop.add_reader(control, self._readable)
+        try:
+            async with asyncio.timeout(_READY_WITHIN):
+                await asyncio.shield(self._ready)
+        except TimeoutError:
+            self._lost("it took too long")
+            raise NotIsolated("namespaces took too long to set up") from None
+        for call in self.started:
+            call()
+
+    async def stop(self) -> None:
+        """End it, and with it every process of every pod."""
+        if self._control is not None:
+            self._lost("the kubelet ends")
+        if self._reaped is not None:
+            await self._reaped
+
+    def _lost(self, why: str) -> None:
+        """It is gone, or is to be: whatever waits for it hears so."""
+        control, sockets, process = self._control, self._sockets, self._process
+        self._control = self._sockets = self._process = None
+        if control is not None:
+            asyncio.get_running_loop().remove_reader(control)
+            control.close()
+        if sockets is not None:
+            sockets.close()
+        if process is not None:
+            self._reaped = asyncio.ensure_future(asyncio.to_thread(process.wait))
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result(f"the processes that pods run in ended: {why}")
+        self._answers.clear()
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(NotIsolated(why))
+
+    def _readable(self) -> None:
+        assert self._control is not None
+        try:
+            data, ancillary, _, _ = self._control.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(12))
+        except BlockingIOError:
+            return
+        except OSError:
+            data, ancillary = b"", []
+        if not data:
+            log.warning("isolation.hub_ended")
+            self._lost("killed, or out of memory")
+            return
+        message = marshal.loads(data)
+        if "ready" in message:
+            self.writable = message["ready"]
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_result(None)
+        elif "failed" in message:
+            self._lost(message["failed"])
+        elif "supervisor" in message:
+            supervisor = self._supervisors.get(message["supervisor"])
+            for level, kind, credentials in ancillary:
+                if supervisor is not None and (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                    supervisor.pid = struct.unpack("3i", credentials)[0]
+        else:
+            answer = self._answers.pop(message["id"], None)
+            if answer is not None and not answer.done():
+                answer.set_result(message["error"])
+
+    # ── pods ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def add(self, pod: PodNamespaces) -> None:
+        """Make a pod's namespaces, unless they are there. Raises StartFailed."""
+        self._pods[pod.uid] = pod
+        if self._control is None:
+            try:
+                await self.start()
+            except NotIsolated as error:
+                raise StartFailed(f"the namespaces of pods cannot be made again: {error}") from error
+        if pod.uid in self._made:
+            return
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._request({"what": "pod", "id": number, **_plain(pod)})
+        except OSError as error:
+            raise StartFailed(f"the namespaces of pods are gone: {error}") from error
+        if refusal := await answer:
+            raise StartFailed(f"failed to create the pod's namespaces: {refusal}")
+        self._made.add(pod.uid)
+
+    def remove(self, uid: str) -> None:
+        self._pods.pop(uid, None)
+        if uid in self._made:
+            self._made.discard(uid)
+            try:
+                self._request({"what": "remove", "uid": uid})
+            except OSError as error:
+                log.debug("isolation.hub_gone", error=str(error))
+
+    def memory(self, uid: str, name: str) -> str:
+        """Where the hub has a file system in memory that a pod was made with."""
+        return f"{self.base}/memory/{uid}/{name}"
+
+    def open_socket(self, uid: str = "", *, stream: bool = True) -> socket.socket:
+        """A socket in the network of a pod, or in the one that they are all on. Raises OSError.
+
+        The hub answers at once, so that this blocks for as long as a system call does.
+        """
+        if self._sockets is None:
+            raise OSError("pods have no network now: it is being made again")
+        self._sockets.send(marshal.dumps({"what": "socket", "id": 0, "uid": uid, "stream": stream}))
+        data, descriptors, _, _ = socket.recv_fds(self._sockets, _MESSAGE_BYTES, 1)
+        if not data:
+            raise OSError("pods have no network now: it is being made again")
+        if error := marshal.loads(data)["error"]:
+            raise OSError(error)
+        opened = socket.socket(fileno=descriptors[0])
+        opened.setblocking(False)
+        return opened
+
+    # ── containers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def launch(self, request: Mapping[str, Any], spec: Mapping[str, Any], ends: Descriptors) -> Supervisor:
+        """Have a supervisor forked for the command of `spec`. Raises StartFailed."""
+        supervisor = self._supervisors[request["mark"]] = _InPod(self, request["mark"])
+        with written(spec) as file:
+            fds = [ends.orders, ends.told, file, ends.stdin, ends.stdout, ends.stderr]
+            try:
+                self._request(request, fds)
+            except OSError as error:
+                self.forget(request["mark"])
+                raise StartFailed(f"the namespaces of pods are gone: {error}") from error
+        return supervisor
+
+    def forget(self, mark: str) -> None:
+        self._supervisors.pop(mark, None)
+
+    def _request(self, request: Mapping[str, Any], descriptors: list[int] | None = None) -> None:
+        if self._control is None:
+            raise OSError("they are being made again")
+        data = marshal.dumps(dict(request))
+        while True:
+            try:
+                socket.send_fds(self._control, [data], descriptors or [])
+            except BlockingIOError:
+                _wait_for_room(self._control)  # a hundred requests at once; the hub takes them in milliseconds
+            else:
+                return
+
+
+class _InPod:
+    def __init__(self, hub: Hub, mark: str) -> None:
+        self.pid = 0
+        self._hub, self._mark = hub, mark
+
+    async def gone(self) -> None:
+        """The hub reaps it; that it has closed its ends is all there is to know."""
+        self._hub.forget(self._mark)
+
+
+def _plain(pod: PodNamespaces) -> dict[str, Any]:
+    return {"uid": pod.uid, "hostname": pod.hostname, "address": pod.address, "memory": dict(pod.memory)}
+
+
+def _wait_for_room(control: socket.socket) -> None:
+    import select
+
+    select.select([], [control], [], 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PodLauncher:
+    """A `Launcher` of a pod's containers. `container` is the mark of the one that commands are to join, if any."""
+
+    hub: Hub
+    namespaces: PodNamespaces
+    place: Mapping[str, Any]
+    container: str = ""
+
+    def launch(self, spec: Mapping[str, Any], mark: str, descriptors: Descriptors) -> Supervisor:
+        what = "exec" if self.container else "run"
+        request = {"what": what, "uid": self.namespaces.uid, "mark": mark, "container": self.container}
+        return self.hub.launch(request, {**self.place, **spec}, descriptors)
+
+    def beside(self, mark: str) -> PodLauncher:
+        return PodLauncher(self.hub, self.namespaces, {}, mark)

@@ -1,0 +1,59 @@
+"""Pods with namespaces of their own, as the kubelet sees them: a container that is to start comes in, a launcher goes
+out that puts it into its pod's namespaces, with a root of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kfcore.client.interface import Client
+from kfcore_local.images import ImageMap
+from kfcore_local.isolation import mounts, pod_files
+from kfcore_local.isolation.hub_client import Hub, PodLauncher, PodNamespaces
+from kfcore_local.isolation.network import GATEWAY, IsolatedNetwork
+from kfcore_local.launcher import StartFailed
+from kfcore_local.pods import LocalPod
+from kfcore_local.sandboxes import Place, Wanted
+from kfcore_local.volume_contents import MountError
+
+
+class IsolatedSandboxes:
+    """`hidden` are directories that no container sees but by a volume, the cluster's own among them; `tools` is one
+    inside of them that each sees.
+    """
+
+    def __init__(self, hub: Hub, client: Client, *, hidden: Sequence[Path], tools: Path, api_port: int = 0) -> None:
+        self.network = IsolatedNetwork(hub, api_port=api_port)
+        self._hub = hub
+        self._client = client
+        self._hidden = [str(path) for path in hidden]
+        self._tools = str(tools)
+
+    @property
+    def note(self) -> str:
+        if self._hub.writable:
+            return ""
+        return "pods can write to volumes only: this kernel has no overlays over this machine's files for them"
+
+    def problem(self, pod: LocalPod, images: ImageMap) -> str:
+        return mounts.problem(pod)
+
+    async def place(self, wanted: Wanted) -> Place:
+        pod = wanted.pod
+        uid, address = pod.metadata.uid, self.network.add_pod(pod)
+        namespaces = PodNamespaces(uid, pod_files.hostname(pod), address, mounts.in_memory(pod))
+        mounted = await mounts.mounts(self._client, wanted, lambda name: self._hub.memory(uid, name))
+        try:
+            await self._hub.add(namespaces)
+        except StartFailed as error:
+            raise MountError(str(error)) from error
+        place = {
+            "hidden": self._hidden,
+            "files": pod_files.files(pod, address, GATEWAY),
+            "mounts": [(self._tools, "", self._tools, True), *mounted],
+        }
+        return Place(PodLauncher(self._hub, namespaces, place), mounts.working_directory(wanted))
+
+    async def stop(self) -> None:
+        await self._hub.stop()

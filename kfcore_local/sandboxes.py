@@ -1,0 +1,110 @@
+"""Where the containers of pods run: a pod and a container come in, a launcher and a working directory go out.
+
+`SharedMachine` runs plain processes of this machine: what weakens them against a cluster's pods is in its `note`.
+`isolation/sandboxes.py` has pods with namespaces of their own. `choose.py` there decides between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kfcore.client.interface import Client
+from kfcore_local import volumes
+from kfcore_local.images import Image, ImageMap
+from kfcore_local.launcher import PLAIN, Launcher
+from kfcore_local.network import Network
+from kfcore_local.pod_network import PodNetwork
+from kfcore_local.pods import Container, LocalPod
+from kfcore_local.storage import directory_of
+from kfcore_local.volume_contents import MountError
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A container that is to be started. `directory` is the pod's own; `written` has the directories of its volumes
+    that show API objects; `variables` are the container's, for paths that name them; `machine_directory` is where it
+    works when neither it nor its image says.
+    """
+
+    pod: LocalPod
+    container: Container
+    image: Image | None
+    directory: Path
+    written: Mapping[str, Path]
+    variables: Mapping[str, str]
+    machine_directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a container runs, and the directory in which it begins."""
+
+    launcher: Launcher
+    working_directory: str
+
+
+class Sandboxes(Protocol):
+    @property
+    def network(self) -> PodNetwork: ...
+
+    @property
+    def note(self) -> str:
+        """What a user must know about how pods are kept apart here, in one line; empty when there is nothing."""
+        ...
+
+    def problem(self, pod: LocalPod, images: ImageMap) -> str:
+        """Why the pod can never have what it mounts; empty when it can."""
+        ...
+
+    async def place(self, wanted: Wanted) -> Place:
+        """Make ready what a container needs. Raises MountError, for what may come to be."""
+        ...
+
+    async def stop(self) -> None:
+        """Give up what is left when all pods have ended."""
+        ...
+
+
+class SharedMachine:
+    """Plain processes: they have this machine's files, and addresses of its loopback."""
+
+    def __init__(self, client: Client, root: Path, why: str = "") -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.network = Network(root / "hosts")
+        self.note = (
+            f"pods are not isolated ({why}): they share this machine's files, processes and network; a volume can be "
+            "mounted only where its files are already"
+            if why
+            else ""
+        )
+        self._client = client
+
+    def problem(self, pod: LocalPod, images: ImageMap) -> str:
+        return volumes.problem(pod, images)
+
+    async def place(self, wanted: Wanted) -> Place:
+        pod, container, image = wanted.pod, wanted.container, wanted.image
+        asked, ours = container.working_dir, str(wanted.machine_directory)
+        claim = volumes.home(pod, container, image)
+        if claim is not None:
+            return Place(PLAIN, str(await claimed_directory(self._client, pod.namespace, claim)))
+        return Place(PLAIN, ours if not asked or _is_missing_home(asked, image) else asked)
+
+    async def stop(self) -> None:
+        """Nothing is left."""
+
+
+def _is_missing_home(directory: str, image: Image | None) -> bool:
+    """Whether an image would have it, and this machine has not."""
+    return image is not None and directory == image.home and not Path(directory).is_dir()
+
+
+async def claimed_directory(client: Client, namespace: str, claim: str) -> Path:
+    """Of a claim's volume. Raises MountError."""
+    directory = await directory_of(client, namespace, claim)
+    if directory is None:
+        raise MountError(f'persistentvolumeclaim "{claim}" is not bound to a directory of this machine')
+    return directory
