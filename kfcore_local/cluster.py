@@ -21,6 +21,7 @@ from kfcore.apiserver.authentication import ADMIN
 from kfcore.apiserver.http import HttpServer
 from kfcore.apiserver.kubeconfig import CONTEXT, write_kubeconfig
 from kfcore.apiserver.logs import LogOptions
+from kfcore.apiserver.namespace_contents import NamespaceContents
 from kfcore.apiserver.server import ApiServer
 from kfcore.apiserver.streaming import Streams
 from kfcore.apiserver.tls import ServerCertificate, ephemeral_certificate
@@ -135,6 +136,8 @@ class LocalCluster:
         await http.start()
         stack.push_async_callback(http.stop)
         self.url, self.authority = http.url, http.authority
+        if "controllers" not in self._without:
+            NamespaceContents(server.objects, (http.authority or b"").decode())
         self.kubeconfig = self._kubeconfig or root / "kubeconfig"
         _write(self.kubeconfig, self.url, self.token, http.authority)
         stack.callback(_remove, self.kubeconfig, self.token)
