@@ -101,7 +101,6 @@ def pod_status(
         "podIP": place.pod_ip,
         "podIPs": [{"ip": place.pod_ip}],
         "startTime": timestamp(place.start_time),
-        "qosClass": "BestEffort",
         "containerStatuses": [record.status() for record in main],
     }
     if init:
