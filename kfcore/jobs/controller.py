@@ -18,7 +18,7 @@ from kfcore.api.meta import Object
 from kfcore.api.pod_template import PodTemplate
 from kfcore.api.validation import FieldError, field_errors
 from kfcore.cache.informer import Change
-from kfcore.client.errors import Conflict, InvalidObject, NotFound
+from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, InvalidObject, NotFound
 from kfcore.client.interface import Client, Preconditions, Reader
 from kfcore.client.selectors import LabelSelector
 from kfcore.clock import Clock, SystemClock
@@ -353,6 +353,9 @@ class JobController(Generic[JobT]):
             await self.client.delete(self.kind, job.name, job.namespace, preconditions=preconditions)
         except (NotFound, Conflict):
             return  # gone, or another job by now
+        except (ApiError, ConnectionFailed) as error:
+            self.recorder.warning(job, "FailedDeleteJob", f"Error deleting: {error}")
+            raise
         self.metrics.count("deleted", self.container_name, job.namespace)
         self.recorder.normal(job, "SuccessfulDeleteJob", f"Deleted job: {job.name}")
 

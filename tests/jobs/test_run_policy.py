@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from training import MarchJob, Training, a_march_job
 
-from kfcore.client.errors import NotFound
+from kfcore.client.errors import NotFound, ServiceUnavailable
 
 
 async def test_suspending_deletes_pods_and_services_and_resuming_starts_anew() -> None:
@@ -151,6 +151,20 @@ async def test_a_finished_job_is_deleted_when_its_time_to_live_is_over() -> None
     await training.after(1)
     with pytest.raises(NotFound):
         await training.client.get(MarchJob, "march", "default")
+
+
+async def test_a_job_that_cannot_be_deleted_says_so_and_is_tried_again() -> None:
+    training = Training(a_march_job(ttlSecondsAfterFinished=60))
+    await training.reconciled()
+    await training.set(phase="Succeeded", exit_code=0)
+    await training.reconciled()
+    await training.clock.advance(60)
+    with training.refusing("DELETE", "/marchjobs/march"), pytest.raises(ServiceUnavailable):
+        await training.reconcile()
+    await training.reconcile()
+    assert await training.events("FailedDeleteJob") == ["Error deleting: the server is ill"]
+    with pytest.raises(NotFound):
+        await training.job()
 
 
 async def test_a_failed_job_stays_failed_when_its_pods_change() -> None:  # B11
