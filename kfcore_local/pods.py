@@ -10,6 +10,7 @@ import msgspec
 from kfcore.api.core import Pod
 from kfcore.api.meta import ServerObject, Struct
 from kfcore.api.resource import Resource
+from kfcore_local.handlers import ContainerPort, Lifecycle, Probe
 
 
 class KeySelector(Struct, frozen=True):
@@ -153,6 +154,14 @@ class Volume(Struct, frozen=True):
         return None
 
 
+class SecurityContext(Struct, frozen=True):
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    run_as_non_root: bool | None = None
+    supplemental_groups: list[int] = []
+    fs_group: int | None = None
+
+
 class Container(Struct, frozen=True):
     name: str
     image: str = ""
@@ -164,6 +173,14 @@ class Container(Struct, frozen=True):
     resources: ResourceRequirements = ResourceRequirements()
     volume_mounts: list[VolumeMount] = []
     restart_policy: str = ""
+    ports: list[ContainerPort] = []
+    startup_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    lifecycle: Lifecycle = Lifecycle()
+    security_context: SecurityContext = SecurityContext()
+    image_pull_policy: str = "IfNotPresent"
+    termination_message_path: str = "/dev/termination-log"
     termination_message_policy: str = "File"
     stdin: bool = False
     stdin_once: bool = False
@@ -186,6 +203,10 @@ class DnsConfig(Struct, frozen=True):
     options: list[dict[str, str]] = []
 
 
+class ReadinessGate(Struct, frozen=True):
+    condition_type: str = ""
+
+
 class LocalPodSpec(Struct, frozen=True):
     node_name: str = ""
     restart_policy: str = "Always"
@@ -197,8 +218,11 @@ class LocalPodSpec(Struct, frozen=True):
     dns_config: DnsConfig | None = None
     active_deadline_seconds: int | None = None
     termination_grace_period_seconds: int | None = 30
+    security_context: SecurityContext = SecurityContext()
+    readiness_gates: list[ReadinessGate] = []
     init_containers: list[Container] = []
     containers: list[Container] = []
+    ephemeral_containers: list[Container] = []
     volumes: list[Volume] = []
 
 
