@@ -11,9 +11,11 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from kfcore.api.crd import crd
 from kfcore.api.meta import Manifest
@@ -21,6 +23,7 @@ from kfcore.apiserver.authentication import ADMIN
 from kfcore.apiserver.http import HttpServer
 from kfcore.apiserver.kubeconfig import CONTEXT, write_kubeconfig
 from kfcore.apiserver.logs import LogOptions
+from kfcore.apiserver.metrics import Measured
 from kfcore.apiserver.namespace_contents import NamespaceContents
 from kfcore.apiserver.server import ApiServer
 from kfcore.apiserver.streaming import Streams
@@ -33,18 +36,26 @@ from kfcore.jobs.gang import gang_scheduler
 from kfcore.plugins import OperatorOptions, PluginSet, load_plugins
 from kfcore.testing.client import schemaless_crd
 from kfcore.testing.transport import InProcessTransport
+from kfcore_local.autoscaling import add_autoscaler
 from kfcore_local.gang import add_gang_scheduler, pod_group_crd
 from kfcore_local.gateway import Gateway
 from kfcore_local.gateway_routes import VirtualService
 from kfcore_local.images import ImageMap
-from kfcore_local.kubelet import Kubelet
+from kfcore_local.isolation.choose import Isolation, start_hub
+from kfcore_local.isolation.hub_client import Hub
+from kfcore_local.isolation.network import API_NAMES
+from kfcore_local.isolation.sandboxes import IsolatedSandboxes
+from kfcore_local.kubelet import Kubelet, install_tools
+from kfcore_local.sandboxes import Sandboxes, SharedMachine
 from kfcore_local.scheduler import Scheduler
 from kfcore_local.scratch import scratch_directory
 from kfcore_local.storage import add_storage_controllers, make_default_class
-from kfcore_local.usage import Owner
+from kfcore_local.usage import Meter, Owner
 from kfcore_local.workloads import add_workload_controllers
 
 NODE = "local"
+MEASURE_SECONDS = 10.0
+"""Between two looks at what containers use, for autoscalers and `kubectl top`."""
 PARTS = ("kubelet", "scheduler", "controllers", "operator")
 
 
@@ -74,6 +85,7 @@ class LocalCluster:
         data_dir: Path | None = None,
         images: ImageMap | None = None,
         gateway_port: int = 0,
+        isolation: Isolation = Isolation.AUTO,
     ) -> None:
         if unknown := set(without) - set(PARTS):
             raise ValueError(f"cannot leave out {', '.join(sorted(unknown))}: expected some of {', '.join(PARTS)}")
@@ -88,14 +100,18 @@ class LocalCluster:
         self._data_dir = data_dir
         self._images = images or ImageMap.parse(())
         self._gateway_port = gateway_port
+        self._isolation = isolation
         self._tls = tls
         self._stack = AsyncExitStack()
         self.client: RestClient
         self.gateway: Gateway | None = None
+        self.note = ""
+        """What a user must know about how pods are kept apart here; empty when there is nothing."""
         self.url: str
         self.authority: bytes | None = None
         self.kubeconfig: Path
         self.logs = _KubeletAccess()
+        self._meter = Meter(self.containers, self.clock)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -115,12 +131,16 @@ class LocalCluster:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         root = stack.enter_context(scratch_directory())
+        hub: asyncio.Future[tuple[Hub | None, str]] | None = None
+        if "kubelet" not in self._without:
+            hub = asyncio.ensure_future(start_hub(self._isolation, root / "isolation"))
         certificate = asyncio.ensure_future(asyncio.to_thread(_certificate)) if self._tls else None
         server = ApiServer(
             clock=self.clock,
             pod_logs=self.logs,
             data_dir=self._data_dir,
             pod_processes=self.logs,
+            measures=self._measures,
             tokens={self.token: ADMIN},
         )
         stack.push_async_callback(server.close)
@@ -132,7 +152,7 @@ class LocalCluster:
         if "controllers" not in self._without:
             await make_default_class(self.client)
         tls = await certificate if certificate is not None else None
-        http = HttpServer(server, token=self.token, port=self._port, tls=tls)
+        http = HttpServer(server, token=self.token, port=self._port, tls=tls, also=API_NAMES)
         await http.start()
         stack.push_async_callback(http.stop)
         self.url, self.authority = http.url, http.authority
@@ -151,8 +171,11 @@ class LocalCluster:
         # when its kubelet says so.
         if not self._without & {"scheduler", "kubelet"}:
             run(Scheduler(self.client, gang=self._gang, clock=self.clock).run)
-        if "kubelet" not in self._without:
+        if hub is not None:
             kept = self._data_dir or root
+            sandboxes = self._sandboxes(*await hub, kept / "kubelet", root)
+            stack.push_async_callback(sandboxes.stop)
+            self.note = sandboxes.note
             server_token = secrets.token_urlsafe(32)
             kubelet = Kubelet(
                 self.client,
@@ -161,11 +184,19 @@ class LocalCluster:
                 clock=self.clock,
                 images=self._images,
                 variables={"JUPYTER_TOKEN": server_token},
+                sandboxes=sandboxes,
             )
             self.logs.kubelet = kubelet
             run(kubelet.run)
+            run(partial(self._meter.keep_measuring, MEASURE_SECONDS))
             server.install_crd(schemaless_crd(VirtualService.resource))
-            gateway = Gateway(self.client, clock=self.clock, server_token=server_token, port=self._gateway_port)
+            gateway = Gateway(
+                self.client,
+                clock=self.clock,
+                server_token=server_token,
+                port=self._gateway_port,
+                open_socket=sandboxes.network.open_socket,
+            )
             await gateway.start()
             stack.push_async_callback(gateway.stop)
             run(gateway.run)
@@ -178,11 +209,27 @@ class LocalCluster:
         """The running containers, each with the process that all others of it are below; none without a kubelet."""
         return self.logs.kubelet.containers() if self.logs.kubelet else {}
 
+    def _measures(self) -> Measured | None:
+        meter = self._meter
+        if meter.at is None or meter.machine is None:
+            return None
+        containers = {owner: (usage.cores, usage.memory) for owner, usage in meter.usage.items()}
+        return Measured(meter.at, meter.window, containers, {NODE: (meter.machine.cores, meter.machine.memory)})
+
+    def _sandboxes(self, hub: Hub | None, why_not: str, kubelet_root: Path, root: Path) -> Sandboxes:
+        if hub is None:
+            return SharedMachine(self.client, kubelet_root, why_not)
+        hidden = [root, self.kubeconfig, *([self._data_dir] if self._data_dir else [])]
+        port = urlsplit(self.url).port or 0
+        tools = install_tools(kubelet_root / "bin")
+        return IsolatedSandboxes(hub, self.client, hidden=hidden, tools=tools, api_port=port)
+
     def _manager(self, root: Path) -> Manager | None:
         """One for all controllers of this process, so that they share what they watch."""
         manager = Manager(self.client, clock=self.clock)
         if "controllers" not in self._without:
             add_workload_controllers(manager)
+            add_autoscaler(manager, lambda: self._meter.usage)
             add_storage_controllers(manager, (self._data_dir or root) / "volumes")
         if "operator" not in self._without:
             self.plugins.setup(manager, self.options)
@@ -202,7 +249,7 @@ def _write(path: Path, url: str, token: str, authority: bytes | None) -> None:
 def _certificate() -> ServerCertificate | None:
     """None where `cryptography` is missing: the API is served without TLS then."""
     try:
-        return ephemeral_certificate()
+        return ephemeral_certificate(API_NAMES)
     except ImportError:
         return None
 

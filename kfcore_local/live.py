@@ -33,7 +33,7 @@ async def live_view(
     board = Board(lambda: follower.unfinished, lambda: meter.usage, clock.monotonic, color=console.color)
     screen = Screen(console.stream, board.lines)
     console.screen = errors.screen = screen
-    tasks = [asyncio.create_task(screen.run()), asyncio.create_task(_measure(meter, clock))]
+    tasks = [asyncio.create_task(screen.run()), asyncio.create_task(meter.keep_measuring(MEASURE_SECONDS))]
     try:
         yield
     finally:
@@ -41,9 +41,3 @@ async def live_view(
             task.cancel()
         await asyncio.wait(tasks)
         console.screen = errors.screen = None
-
-
-async def _measure(meter: Meter, clock: Clock) -> None:
-    while True:
-        await meter.measure()
-        await clock.sleep(MEASURE_SECONDS)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from kfcore.clock import Clock
 
@@ -44,15 +45,28 @@ class Meter:
         self._containers = containers
         self._clock = clock
         self._last: dict[tuple[Owner, int], float] = {}
-        self._measured = 0.0
+        self._machine_last: float | None = None
+        self.at: datetime | None = None
+        self.window = 0.0
         self.usage: dict[Owner, Usage] = {}
         """As measured last, of the containers that were there twice."""
+        self.machine: Usage | None = None
+        """Of everything that runs on it, where the system tells."""
+        self._measured = 0.0
+
+    async def keep_measuring(self, seconds: float) -> None:
+        """Measure again and again, until cancelled."""
+        while True:
+            await self.measure()
+            await self._clock.sleep(seconds)
 
     async def measure(self) -> dict[Owner, Usage]:
         containers = dict(self._containers())
         totals = await asyncio.to_thread(_totals, set(containers.values())) if containers else {}
-        now = self._clock.monotonic()
+        now, self.at = self._clock.monotonic(), self._clock.now()
         passed, self._measured = now - self._measured, now
+        self.window = passed
+        self._measure_machine(passed)
         seconds: dict[tuple[Owner, int], float] = {}
         usage = {}
         for owner, pid in containers.items():
@@ -65,6 +79,15 @@ class Meter:
         self._last = seconds
         self.usage = usage
         return usage
+
+    def _measure_machine(self, passed: float) -> None:
+        try:
+            busy, memory = _machine()
+        except (OSError, LookupError):
+            return  # not Linux
+        if self._machine_last is not None and passed > 0:
+            self.machine = Usage(max(0.0, busy - self._machine_last) / passed, memory)
+        self._machine_last = busy
 
 
 def _totals(roots: Collection[int]) -> dict[int, Process]:
@@ -100,6 +123,17 @@ def _from_proc() -> Iterable[tuple[int, Process]]:
         # After the name: state, parent, … utime stime cutime cstime at 11 to 14, resident pages at 21.
         spent = sum(int(field) for field in fields[11:15])
         yield int(entry), Process(int(fields[1]), spent / tick, int(fields[21]) * page)
+
+
+def _machine() -> tuple[float, int]:
+    """Processor seconds since it started, and bytes that are not available."""
+    with open("/proc/stat", "rb") as file:
+        # user nice system idle iowait irq softirq steal
+        ticks = [int(field) for field in file.readline().split()[1:9]]
+    with open("/proc/meminfo", "rb") as file:
+        kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(b":") for line in file)}
+    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return busy, (kilobytes[b"MemTotal"] - kilobytes[b"MemAvailable"]) * 1024
 
 
 def _from_ps() -> Iterable[tuple[int, Process]]:

@@ -154,6 +154,53 @@ def _claim(obj: Manifest, now: datetime) -> list[Any]:
     ]
 
 
+def _volume(obj: Manifest, now: datetime) -> list[Any]:
+    spec, status = spec_of(obj), status_of(obj)
+    claim = spec.get("claimRef") or {}
+    return [
+        name_of(obj),
+        (spec.get("capacity") or {}).get("storage", ""),
+        _modes(spec.get("accessModes")),
+        spec.get("persistentVolumeReclaimPolicy", ""),
+        "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", ""),
+        f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else "",
+        spec.get("storageClassName", ""),
+        spec.get("volumeAttributesClassName") or "<unset>",
+        status.get("reason", ""),
+        age_of(obj, now),
+        spec.get("volumeMode") or "<unset>",
+    ]
+
+
+def _autoscaler(obj: Manifest, now: datetime) -> list[Any]:
+    spec, status = spec_of(obj), status_of(obj)
+    target = spec.get("scaleTargetRef") or {}
+    current = status.get("currentMetrics") or []
+    metrics = spec.get("metrics") or []
+    shown = [_metric(metric, current[index] if index < len(current) else {}) for index, metric in enumerate(metrics)]
+    return [
+        name_of(obj),
+        f"{target.get('kind', '')}/{target.get('name', '')}",
+        ", ".join(shown) or NONE,
+        str(spec.get("minReplicas", "<unset>")),
+        spec.get("maxReplicas", 0),
+        status.get("currentReplicas", 0),
+        age_of(obj, now),
+    ]
+
+
+def _metric(metric: Manifest, current: Manifest) -> str:
+    """`cpu: 30%/50%`: what is, and what should be."""
+    field = metric["type"][:1].lower() + metric["type"][1:]
+    source, found = metric.get(field) or {}, (current.get(field) or {}).get("current") or {}
+    target = source.get("target") or {}
+    if (percent := target.get("averageUtilization")) is not None:
+        used = f"{found['averageUtilization']}%" if "averageUtilization" in found else UNKNOWN
+        return f"{source.get('name', '')}: {used}/{percent}%"
+    value = target.get("averageValue") or target.get("value") or UNKNOWN
+    return f"{source.get('name', metric['type'])}: {found.get('averageValue', UNKNOWN)}/{value}"
+
+
 def _disruption_budget(obj: Manifest, now: datetime) -> list[Any]:
     spec = spec_of(obj)
     return [
@@ -262,6 +309,16 @@ BUILTIN_TABLES: dict[tuple[str, str], BuiltinTable] = WORKLOAD_TABLES | {
             "VolumeMode",
         ),
         _claim,
+    ),
+    ("", "persistentvolumes"): BuiltinTable(
+        columns(
+            "Name,Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age",
+            "VolumeMode",
+        ),
+        _volume,
+    ),
+    ("autoscaling", "horizontalpodautoscalers"): BuiltinTable(
+        columns("Name,Reference,Targets,MinPods,MaxPods#,Replicas#,Age"), _autoscaler
     ),
     ("coordination.k8s.io", "leases"): BuiltinTable(columns("Name,Holder,Age"), _lease),
     ("discovery.k8s.io", "endpointslices"): BuiltinTable(

@@ -25,6 +25,8 @@ from kfcore.apiserver.crd import CustomKinds, crd_strategy
 from kfcore.apiserver.escalation import GROUP as RBAC_GROUP
 from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.logs import PodLogs
+from kfcore.apiserver.metrics import GROUP as METRICS_GROUP
+from kfcore.apiserver.metrics import Measures, Metrics
 from kfcore.apiserver.objects import Demand, Objects
 from kfcore.apiserver.openapi import OpenApi
 from kfcore.apiserver.quotas import Quotas
@@ -53,8 +55,9 @@ class ApiServer:
     """The API with its objects, in memory.
 
     `clock` gives all times, `seed` makes uids and generated names repeatable, `pod_logs` answers `kubectl logs`,
-    `pod_processes` exec, attach and port-forward. `tokens` are users by their bearer tokens, and `authorizer` decides
-    what each may do (`kfcore.apiserver.rbac.RBAC`; None: everybody everything).
+    `pod_processes` exec, attach and port-forward, `measures` what pods and nodes use (None: no metrics.k8s.io).
+    `tokens` are users by their bearer tokens, and `authorizer` decides what each may do (`kfcore.apiserver.rbac.RBAC`;
+    None: everybody everything).
 
     With `data_dir` the objects are on disk too, from which the next server of that directory has them: nothing is
     answered or shown before it is written. Raises `kfcore.apiserver.database.DataDirectoryError` for one that cannot
@@ -68,6 +71,7 @@ class ApiServer:
         seed: int | None = None,
         pod_logs: PodLogs | None = None,
         pod_processes: PodProcesses | None = None,
+        measures: Measures | None = None,
         tokens: Mapping[str, User] | None = None,
         authorizer: Callable[[Objects], Authorizer] | None = None,
         data_dir: Path | None = None,
@@ -84,6 +88,7 @@ class ApiServer:
         AggregatedRoles(self.objects)
         self._builtin["customresourcedefinitions.apiextensions.k8s.io"] = crd_strategy(self.objects)
         self.custom = CustomKinds(self.objects)
+        self._metrics = Metrics(self.kinds, self.objects, measures) if measures is not None else None
         self._openapi = OpenApi(self.kinds)
         self._reading = Reading(self.objects)
         self._authentication = Authentication(self.objects, tokens or {})
@@ -181,6 +186,8 @@ class ApiServer:
         query = request.query
         if "get" not in route.kind.verbs:
             raise method_not_allowed()
+        if self._metrics is not None and route.kind.resource.group == METRICS_GROUP:
+            return self._metrics.answer(route, request)
         view = negotiate(request.headers.get("accept", ""), query.get("includeObject", ""), self.clock.now)
         if route.name:
             return self._reading.get(route, view)

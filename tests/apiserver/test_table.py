@@ -289,3 +289,30 @@ def test_a_json_path_finds_what_kubectl_would(path: str, found: list[Any]) -> No
 def test_a_malformed_json_path_is_refused(path: str) -> None:
     with pytest.raises(JsonPathError, match="is not a JSONPath"):
         compile_path(path)
+
+
+def test_an_autoscaler_shows_what_is_beside_what_should_be() -> None:
+    utilization = {"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 50}}}
+    value = {"type": "Resource", "resource": {"name": "memory", "target": {"averageValue": "1Gi"}}}
+    current = {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 30}}}
+    reference = {"kind": "Deployment", "name": "web"}
+    spec = {"scaleTargetRef": reference, "minReplicas": 1, "maxReplicas": 4, "metrics": [utilization, value]}
+    status = {"currentReplicas": 2, "currentMetrics": [current]}
+    manifest = {"metadata": {"name": "a", "creationTimestamp": ago(minutes=5)}, "spec": spec, "status": status}
+    [row] = rows("autoscaling/v2", "HorizontalPodAutoscaler", manifest)
+    assert row == ["a", "Deployment/web", "cpu: 30%/50%, memory: <unknown>/1Gi", "1", 4, 2, "5m"]
+
+
+def test_a_volume_shows_its_claim_and_phase() -> None:
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Delete",
+        "claimRef": {"namespace": "default", "name": "data"},
+        "storageClassName": "standard",
+        "volumeMode": "Filesystem",
+    }
+    metadata = {"name": "v", "creationTimestamp": ago(minutes=5)}
+    [row] = rows("v1", "PersistentVolume", {"metadata": metadata, "spec": spec, "status": {"phase": "Bound"}})
+    place = ["Bound", "default/data", "standard", "<unset>", "", "5m", "Filesystem"]
+    assert row == ["v", "1Gi", "RWO", "Delete", *place]
