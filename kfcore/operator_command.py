@@ -6,7 +6,6 @@ The flags are the training operator's where it has one, so that its Deployment's
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -297,13 +296,10 @@ async def _run(manager: Manager) -> None:
 
 
 def _elector(client: Client, namespace: str, name: str) -> LeaderElector:
-    import socket
-
     from kfcore.clock import SystemClock
     from kfcore.controller.leader_election import LeaderElector
 
-    identity = f"{socket.gethostname()}_{os.getpid()}"
-    return LeaderElector(client, SystemClock(), name=name, namespace=namespace, identity=identity)
+    return LeaderElector(client, SystemClock(), name=name, namespace=namespace)
 
 
 def _own_namespace() -> str:

@@ -6,7 +6,10 @@ Lease change. A leader that cannot renew stops before anyone else can believe th
 
 from __future__ import annotations
 
+import math
 import random
+import socket
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
@@ -48,7 +51,10 @@ DEFAULT_TIMING = LeaseTiming()
 
 
 class LeaderElector:
-    """`acquire`, then `keep` until it raises, then `release`. `identity` must differ between processes."""
+    """`acquire`, then `keep` until it raises, then `release`.
+
+    `identity` must differ between processes, those of other machines too (None: the host's name and something random).
+    """
 
     def __init__(
         self,
@@ -57,11 +63,11 @@ class LeaderElector:
         *,
         name: str,
         namespace: str,
-        identity: str,
+        identity: str | None = None,
         timing: LeaseTiming = DEFAULT_TIMING,
         on_change: Callable[[bool], None] = lambda is_leader: None,
     ) -> None:
-        self.identity = identity
+        self.identity = identity or f"{socket.gethostname()}_{uuid.uuid4()}"
         self.name = name
         self.is_leader = False
         self._client = client
@@ -71,6 +77,8 @@ class LeaderElector:
         self._on_change = on_change
         self._observed: tuple[str, str] | None = None
         self._observed_at = 0.0
+        self._duration = timing.duration
+        self._renewed_at = 0.0
 
     async def acquire(self) -> None:
         """Wait until this process is the leader."""
@@ -82,21 +90,13 @@ class LeaderElector:
 
     async def keep(self) -> None:
         """Renew for ever. Raises `LeadershipLost`."""
-        renewed = self._clock.monotonic()
         while True:
             await self._clock.sleep(self._timing.retry_period)
-            started = self._clock.monotonic()
-            left = renewed + self._timing.renew_deadline - started
-            try:
-                async with self._clock.timeout(max(left, 0.001)):
-                    succeeded = await self._try()
-            except TimeoutError:
-                succeeded = False
-            if succeeded:
-                renewed = started  # others count from when the server saw it, which is not before this
-            elif self._observed and self._observed[0] not in ("", self.identity):
+            if await self._try(until=self._renewed_at + self._timing.renew_deadline):
+                continue
+            if self._observed and self._observed[0] not in ("", self.identity):
                 self._lose(f"{self._observed[0]} has the lease")
-            elif self._clock.monotonic() - renewed >= self._timing.renew_deadline:
+            if self._clock.monotonic() - self._renewed_at >= self._timing.renew_deadline:
                 self._lose(f"it could not be renewed for {self._timing.renew_deadline:g} seconds")
 
     async def release(self) -> None:
@@ -105,11 +105,12 @@ class LeaderElector:
             return
         self._set(False)
         try:
-            lease = await self._client.get(Lease, self.name, self.namespace)
-            if lease.spec.holder_identity == self.identity:
-                await self._write({"holderIdentity": "", "leaseDurationSeconds": 1}, lease)
-        except (ApiError, ConnectionFailed) as error:
-            log.warning("leader_election.release_failed", error=str(error))
+            async with self._clock.timeout(self._patience):
+                lease = await self._client.get(Lease, self.name, self.namespace)
+                if lease.spec.holder_identity == self.identity:
+                    await self._write({"holderIdentity": "", "leaseDurationSeconds": 1}, lease)
+        except (ApiError, ConnectionFailed, TimeoutError) as error:
+            log.warning("leader_election.release_failed", error=f"{type(error).__name__}: {error}")
 
     def _lose(self, why: str) -> None:
         self._set(False)
@@ -119,21 +120,33 @@ class LeaderElector:
         self.is_leader = is_leader
         self._on_change(is_leader)
 
-    async def _try(self) -> bool:
-        """One attempt to get or to renew the lease; whether this process has it now."""
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait for an answer: a connection that is dead must not take all the time that there is."""
+        return self._timing.renew_deadline / 2
+
+    async def _try(self, until: float = math.inf) -> bool:
+        """One attempt to get or to renew the lease; whether this process has it now. Gives up at `until`."""
+        started = self._clock.monotonic()
         try:
-            return await self._get_or_renew()
+            async with self._clock.timeout(max(min(self._patience, until - started), 0.001)):
+                got = await self._get_or_renew()
         except (AlreadyExists, Conflict):
             return False  # somebody else was faster
-        except (ApiError, ConnectionFailed) as error:
+        except (ApiError, ConnectionFailed, TimeoutError) as error:
             log.warning("leader_election.failed", error=f"{type(error).__name__}: {error}")
             return False
+        if got:
+            self._renewed_at = started  # others count from when the server saw it, which is not before this
+        return got
 
     async def _get_or_renew(self) -> bool:
         now = _micro_time(self._clock)
         try:
             lease = await self._client.get(Lease, self.name, self.namespace)
         except NotFound:
+            if self._is_another_s():
+                return False  # deleted, and its leader does not know yet
             spec = self._spec(now) | {"acquireTime": now, "leaseTransitions": 0}
             await self._client.create(Lease, {"metadata": {"name": self.name}, "spec": spec}, self.namespace)
             self._observed = (self.identity, "")
@@ -145,13 +158,19 @@ class LeaderElector:
         if holder == self.identity:
             await self._write(self._spec(now), lease)
             return True
-        silent = self._clock.monotonic() - self._observed_at
-        if holder and silent < max(lease.spec.lease_duration_seconds, 1):
+        self._duration = max(lease.spec.lease_duration_seconds, 1)
+        if self._is_another_s():
             return False
         spec = self._spec(now) | {"acquireTime": now, "leaseTransitions": lease.spec.lease_transitions + 1}
         await self._write(spec, lease)
         self._observed = (self.identity, "")
         return True
+
+    def _is_another_s(self) -> bool:
+        """Whether the holder that was seen last may still think that it leads."""
+        if self._observed is None or self._observed[0] in ("", self.identity):
+            return False
+        return self._clock.monotonic() - self._observed_at < self._duration
 
     def _spec(self, now: str) -> Manifest:
         return {"holderIdentity": self.identity, "leaseDurationSeconds": self._timing.duration, "renewTime": now}

@@ -189,8 +189,6 @@ class Manager:
                 self._working = False
                 for task in helpers:
                     task.cancel()
-        if self._elector:
-            await self._elector.release()
 
     def _spawn(self, group: asyncio.TaskGroup, function: Runnable) -> asyncio.Task[None]:
         async def run() -> None:
@@ -214,6 +212,8 @@ class Manager:
                 log.warning("manager.cut_off", grace_period=self._grace_period)
         work.cancel()
         await asyncio.wait([work])
+        if self._elector:
+            await self._elector.release()  # nothing acts any more
         if not work.cancelled() and (error := work.exception()):
             raise error
 

@@ -95,6 +95,11 @@ class _Failure(Rule):
 
 
 @dataclass(slots=True)
+class _Delay(Rule):
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class _BadWatch(Rule):
     after: int = 0
     does: Literal["breaks", "ends", "stalls", "says"] = "breaks"
@@ -115,6 +120,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._failures: list[_Failure] = []
+        self._delays: list[_Delay] = []
         self._watches: list[_BadWatch] = []
         self._lags: list[_Lag] = []
         self._open: set[_Stream] = set()
@@ -136,6 +142,22 @@ class Faults:
         failure = fault if fault is not None else ConnectionFailed("connection reset by peer")
         rule = _Failure(verb, kind, name, times, fault=failure, carried_out=carried_out)
         self._failures.append(rule)
+        return rule
+
+    def delay(
+        self,
+        verb: Verb | None,
+        kind: type[Object] | None = None,
+        *,
+        seconds: float,
+        name: str | None = None,
+        times: int | None = 1,
+    ) -> Rule:
+        """Have the answer of a call, not of a watch, take so long; the server does at once what was asked."""
+        if seconds <= 0:
+            raise ValueError(f"a delay of {seconds:g} seconds: expected more than 0")
+        rule = _Delay(verb, kind, name, times, seconds=seconds)
+        self._delays.append(rule)
         return rule
 
     def break_watch(self, kind: type[Object] | None = None, *, after: int = 0, times: int | None = 1) -> Rule:
@@ -180,9 +202,9 @@ class Faults:
 
     def clear(self) -> None:
         """Forget every rule; watches that stall go on stalling."""
-        for rule in (*self._failures, *self._watches, *self._lags):
+        for rule in (*self._failures, *self._delays, *self._watches, *self._lags):
             rule.stop()
-        self._failures, self._watches, self._lags = [], [], []
+        self._failures, self._delays, self._watches, self._lags = [], [], [], []
 
     def _bad_watch(self, rule: _BadWatch) -> Rule:
         self._watches.append(rule)
@@ -203,9 +225,24 @@ class FaultyTransport:
 
     async def send(self, request: Request) -> Response:
         self.calls.append(request)
-        if not self.faults._failures:
+        faults = self.faults
+        if not (faults._failures or faults._delays):
             return await self.transport.send(request)
-        rule = self.faults._failure(Call.of(request))
+        call = Call.of(request)
+        delay = next((rule for rule in faults._delays if rule._befalls(call)), None)
+        if delay is None:
+            return await self._send(request, call)
+        delay._take()
+        try:
+            response = await self._send(request, call)
+        except ConnectionFailed:
+            await self._clock.sleep(delay.seconds)
+            raise
+        await self._clock.sleep(delay.seconds)
+        return response
+
+    async def _send(self, request: Request, call: Call) -> Response:
+        rule = self.faults._failure(call)
         if rule is None:
             return await self.transport.send(request)
         rule._take()

@@ -120,6 +120,16 @@ async def test_a_throttle_lets_a_burst_through_and_then_its_rate(clock: FakeCloc
     assert script.times == [0, 0, 0, 0.5, 1.0, 1.5]
 
 
+async def test_a_throttle_does_not_hold_up_the_renewal_of_a_lease(clock: FakeClock) -> None:
+    script = Script(clock, OK)
+    transport = ThrottledTransport(script, Throttle(rate=1), clock=clock)
+    lease = Request("PATCH", "/apis/coordination.k8s.io/v1/namespaces/default/leases/operator", body=b"{}")
+    calls = [asyncio.create_task(transport.send(request)) for request in (GET, GET, GET, lease)]
+    await clock.advance(10)
+    await asyncio.gather(*calls)
+    assert script.times == [0, 0, 1, 2]
+
+
 def test_a_throttle_that_lets_nothing_through_is_refused() -> None:
     with pytest.raises(ValueError, match="rate above 0"):
         Throttle(rate=0)

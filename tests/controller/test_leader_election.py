@@ -124,6 +124,69 @@ async def test_a_lease_of_a_machine_whose_clock_is_wrong_is_respected_while_it_i
     two.cancel()
 
 
+async def test_an_answer_that_comes_too_late_makes_no_leader(server: FakeClient, clock: FakeClock) -> None:
+    """The server has given the lease away again when the first learns that it had it."""
+    slow = FakeClient(clock=clock, server=server.server)
+    slow.faults.delay("create", Lease, seconds=17)
+    first = LeaderElector(slow, clock, name="kfcore", namespace="default")
+    second, _ = candidate(server, clock, "second")
+    tasks = [asyncio.create_task(lead(first))]
+    await clock.advance(0)
+    slow.faults.fail(None, Lease, times=None)
+    tasks.append(asyncio.create_task(lead(second)))
+    for _ in range(60):
+        await clock.advance(0.5)
+        assert not (first.is_leader and second.is_leader)
+    assert second.is_leader
+    for task in tasks:
+        task.cancel()
+
+
+async def test_one_renewal_that_hangs_does_not_cost_the_lease(server: FakeClient, clock: FakeClock) -> None:
+    client = FakeClient(clock=clock, server=server.server)
+    leader = LeaderElector(client, clock, name="kfcore", namespace="default")
+    task = asyncio.create_task(lead(leader))
+    await clock.advance(5)
+    hung = client.faults.delay("get", Lease, seconds=600)
+    await clock.advance(60)
+    assert hung.hits == 1
+    assert leader.is_leader
+    task.cancel()
+
+
+async def test_a_lease_that_somebody_deletes_stays_its_leader_s(server: FakeClient, clock: FakeClock) -> None:
+    first, cable = candidate(server, clock, "first")
+    second, _ = candidate(server, clock, "second")
+    tasks = [asyncio.create_task(lead(elector)) for elector in (first, second)]
+    await clock.advance(5)
+    cable.plugged = False
+    await server.delete(Lease, "kfcore", "default")
+    for _ in range(10):
+        await clock.advance(0.5)
+        assert (first.is_leader, second.is_leader) == (True, False)
+    cable.plugged = True
+    await clock.advance(60)
+    assert (first.is_leader, second.is_leader) == (True, False)
+    for task in tasks:
+        task.cancel()
+
+
+async def test_who_gives_a_lease_back_does_not_wait_for_ever(server: FakeClient, clock: FakeClock) -> None:
+    client = FakeClient(clock=clock, server=server.server)
+    leader = LeaderElector(client, clock, name="kfcore", namespace="default")
+    await leader.acquire()
+    client.faults.delay("get", Lease, seconds=600)
+    task = asyncio.create_task(leader.release())
+    await clock.advance(6)
+    assert task.done()
+    assert not leader.is_leader
+
+
+def test_two_processes_have_different_identities_unless_they_are_told_theirs() -> None:
+    electors = [LeaderElector(FakeClient(), FakeClock(), name="kfcore", namespace="default") for _ in range(2)]
+    assert electors[0].identity != electors[1].identity
+
+
 def test_timing_that_would_allow_two_leaders_is_refused() -> None:
     with pytest.raises(ValueError, match="renew_deadline"):
         LeaseTiming(duration=10, renew_deadline=10)

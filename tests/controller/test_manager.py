@@ -121,8 +121,11 @@ async def test_stopping_lets_a_reconcile_finish_and_writes_its_events(client: Fa
     assert [event.reason for event in await client.list(Event)] == ["Done"]
 
 
-async def test_a_reconcile_that_hangs_is_cut_off_after_the_grace_period(client: FakeClient, clock: FakeClock) -> None:
-    manager = Manager(client, clock=clock, grace_period=20)
+async def test_a_reconcile_that_hangs_is_cut_off_after_the_grace_period_and_the_lease_given_back(
+    client: FakeClient, clock: FakeClock
+) -> None:
+    elector = LeaderElector(client, clock, name="operator", namespace="default")
+    manager = Manager(client, clock=clock, grace_period=20, leader_election=elector)
 
     class Hangs:
         async def reconcile(self, request: Request) -> None:
@@ -137,6 +140,7 @@ async def test_a_reconcile_that_hangs_is_cut_off_after_the_grace_period(client: 
     assert not task.done()
     await clock.advance(2)
     await asyncio.wait_for(task, 1)
+    assert (await client.get(Lease, "operator", "default")).spec.holder_identity == ""
 
 
 async def test_a_runnable_runs_beside_the_controllers_and_its_failure_is_the_manager_s(
