@@ -19,6 +19,7 @@ from kfcore.clock import Clock, SystemClock
 from kfcore.controller.handlers import Handler, Request
 from kfcore.controller.histogram import Histogram
 from kfcore.controller.predicates import Predicate
+from kfcore.controller.rate_limit import jittered
 from kfcore.controller.workqueue import Priority, QueueShutDown, WorkQueue
 
 __all__ = ["Controller", "Reconciler", "Request", "Result", "TerminalError"]
@@ -147,7 +148,8 @@ class Controller:
             log.info("reconcile.conflict", controller=self.name, object=request.key, error=str(error))
         except (ApiError, ConnectionFailed) as error:
             # The server's refusal says all: a traceback would only show the way through this library.
-            self.queue.add_rate_limited(request)
+            asked = error.retry_after if isinstance(error, ApiError) else None
+            self.queue.add_rate_limited(request, at_least=jittered(asked) if asked else 0.0)
             log.warning(
                 "reconcile.refused",
                 controller=self.name,
@@ -156,7 +158,9 @@ class Controller:
                 request=next(iter(getattr(error, "__notes__", ())), "").removeprefix("the request was ") or None,
                 failures=self.queue.failures(request),
             )
-        except Exception:  # the boundary: one key's failure must not be another's
+        except (Exception, asyncio.CancelledError) as error:  # the boundary: one key's failure must not be another's
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             self.queue.add_rate_limited(request)
             log.exception(
                 "reconcile.failed",
@@ -175,3 +179,9 @@ class Controller:
             self.active_workers -= 1
             self.results[outcome] += 1
             self.reconcile_seconds.observe(self._clock.monotonic() - started)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this worker that was cancelled, and not something that its reconciler waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -99,10 +99,10 @@ class WorkQueue(Generic[K]):
             existing[1].cancel()
         self._delayed[key] = (due, self._clock.call_later(seconds, lambda: self._fire(key)), priority)
 
-    def add_rate_limited(self, key: K, priority: Priority = Priority.NORMAL) -> None:
-        """Add `key` after a delay that grows each time, until `forget`."""
+    def add_rate_limited(self, key: K, priority: Priority = Priority.NORMAL, *, at_least: float = 0.0) -> None:
+        """Add `key` after a delay that grows each time, until `forget`, and is `at_least` so many seconds."""
         self.retries += 1
-        self.add_after(key, self._backoff.next_delay(key), priority)
+        self.add_after(key, max(self._backoff.next_delay(key), at_least), priority)
 
     def forget(self, key: K) -> None:
         """`key` went well: its next failure starts with the shortest delay."""

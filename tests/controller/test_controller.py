@@ -9,7 +9,7 @@ import pytest
 from kfcore.api.core import Pod
 from kfcore.api.meta import ObjectMeta, OwnerReference
 from kfcore.cache.informer import Change
-from kfcore.client.errors import Conflict
+from kfcore.client.errors import Conflict, StatusDetails, TooManyRequests
 from kfcore.controller.controller import Controller, Request, Result, TerminalError
 from kfcore.controller.handlers import enqueue_mapped, enqueue_object, enqueue_owner
 from kfcore.controller.predicates import (
@@ -110,6 +110,40 @@ async def test_a_conflict_is_tried_again(clock: FakeClock) -> None:
     async with running(controller):
         await clock.advance(1)
     assert calls.requests == [A, A]
+
+
+async def test_a_server_that_asks_to_wait_is_not_asked_before(clock: FakeClock) -> None:
+    times = []
+
+    async def refused(request: Request) -> None:
+        times.append(clock.monotonic())
+        if len(times) == 1:
+            raise TooManyRequests("later", details=StatusDetails(retry_after_seconds=60))
+
+    controller = Controller("test", Calls(refused), clock=clock)
+    controller.queue.add(A)
+    async with running(controller):
+        await clock.advance(59)
+        assert times == [0]
+        await clock.advance(10)
+        assert len(times) == 2
+
+
+async def test_a_reconciler_that_meets_a_cancelled_task_fails_and_its_worker_goes_on(clock: FakeClock) -> None:
+    async def waits_for_what_is_cancelled(request: Request) -> None:
+        if request == A and calls.requests.count(A) == 1:
+            task = asyncio.create_task(asyncio.Event().wait())
+            task.cancel()
+            await task
+
+    calls = Calls(waits_for_what_is_cancelled)
+    controller = Controller("test", calls, clock=clock)
+    controller.queue.add(A)
+    controller.queue.add(B)
+    async with running(controller):
+        await clock.advance(1)
+        assert calls.requests == [A, B, A]
+        assert controller.results == {"error": 1, "success": 2}
 
 
 async def test_a_reconcile_that_hangs_is_cut_off_and_tried_again(clock: FakeClock) -> None:
