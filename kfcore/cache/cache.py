@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
+import structlog
 from pydantic import ValidationError
 
 from kfcore.api.codec import dump, load
@@ -24,6 +25,8 @@ from kfcore.client.selectors import FieldSelector, LabelSelector
 from kfcore.clock import Clock, SystemClock
 
 T = TypeVar("T", bound=Object)
+
+log = structlog.get_logger(__name__)
 
 
 class CacheNotSynced(Exception):
@@ -84,8 +87,19 @@ class Cache:
         self._selections[kind] = selection
 
     def add_index(self, kind: type[T], name: str, function: IndexFunction[T]) -> None:
-        """Let `by_index` find objects by the values that `function` gives them."""
-        self.informer(kind).store.add_index(name, function)
+        """Let `by_index` find objects by the values that `function` gives them.
+
+        An object for which it raises is in no such index, and the log says why.
+        """
+
+        def values(obj: T) -> Sequence[str]:
+            try:
+                return () if _is_invalid(obj, kind) else function(obj)
+            except Exception:  # an author's function: one object's failure must not be the others'
+                log.exception("cache.index_failed", index=name, kind=kind.resource.kind, object=obj.key)
+                return ()
+
+        self.informer(kind).store.add_index(name, values)
 
     async def run(self) -> None:
         """Keep every informer going, those asked for later included."""
@@ -113,9 +127,9 @@ class Cache:
 
     def _why_not_synced(self, seconds: float) -> str:
         lines = [
-            f"{informer.kind.resource.qualified_plural}: {_explain(informer.last_error)}"
+            f"{informer.kind.resource.qualified_plural}{f' of namespace {where}' if where else ''}: {_explain(error)}"
             for informer in self._informers.values()
-            if not informer.synced
+            for where, error in informer.missing
         ]
         return f"after {seconds:g} seconds these kinds could not be listed: " + "; ".join(lines)
 

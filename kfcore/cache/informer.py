@@ -100,9 +100,13 @@ class Informer(Generic[T]):
         return self._reflectors[0].resource_version
 
     @property
-    def last_error(self) -> Exception | None:
-        """Why the store is not, or may not be, up to date."""
-        return next((reflector.last_error for reflector in self._reflectors if reflector.last_error), None)
+    def missing(self) -> list[tuple[str | None, Exception | None]]:
+        """The namespaces that have not been listed yet (None: all), and what went wrong when it was tried last."""
+        return [
+            (reflector.namespace, reflector.last_error)
+            for reflector in self._reflectors
+            if reflector.namespace not in self._listed
+        ]
 
     def subscribe(self, subscriber: Subscriber[T]) -> None:
         """Tell `subscriber` of every object that is there, and of every change from now on."""

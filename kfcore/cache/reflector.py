@@ -105,7 +105,7 @@ class Reflector(Generic[T]):
         self._wire_kind: type[Any] = untyped(kind.resource) if issubclass(kind, CustomResource) else kind
         self._sink = sink
         self._clock = clock
-        self._namespace = namespace
+        self.namespace = namespace
         self._selection = selection
         self._patience = patience
         self._streaming_list = streaming_list
@@ -125,17 +125,22 @@ class Reflector(Generic[T]):
             except Gone as error:
                 self.resource_version = ""
                 await self._recover(error)
-            except (ApiError, ConnectionFailed, InvalidObject, TimeoutError) as error:
+            except InvalidObject as error:
+                if self._wire_kind is not self._kind:
+                    await self._recover(error)
+                else:  # from now on object by object, so that this one does not hide the others
+                    self._wire_kind = untyped(self._kind.resource)
+            except (ApiError, ConnectionFailed, TimeoutError) as error:
                 await self._recover(error)
 
     async def _list(self) -> None:
         objects = await self._client.list(
             self._wire_kind,
-            self._namespace,
+            self.namespace,
             label_selector=self._selection.label_selector,
             field_selector=self._selection.field_selector,
         )
-        self._sink.replace([self._read(obj) for obj in objects], self._namespace)
+        self._sink.replace([self._read(obj) for obj in objects], self.namespace)
         self.resource_version = objects.resource_version
         self.last_error = None
 
@@ -144,7 +149,7 @@ class Reflector(Generic[T]):
         listing = not self.resource_version
         events = self._client.watch(
             self._wire_kind,
-            self._namespace,
+            self.namespace,
             resource_version=self.resource_version,
             label_selector=self._selection.label_selector,
             field_selector=self._selection.field_selector,
@@ -187,7 +192,7 @@ class Reflector(Generic[T]):
                 metadata = event.object.metadata
                 if event.type == "BOOKMARK":
                     if metadata.annotations.get(INITIAL_EVENTS_END) == "true":
-                        self._sink.replace(list(objects.values()), self._namespace)
+                        self._sink.replace(list(objects.values()), self.namespace)
                         self.resource_version = metadata.resource_version
                         self.last_error = None
                         return
@@ -229,7 +234,7 @@ class Reflector(Generic[T]):
             log.warning(
                 "cache.watch_interrupted",
                 kind=self._kind.resource.kind,
-                namespace=self._namespace,
+                namespace=self.namespace,
                 error=f"{type(error).__name__}: {error}",
                 retry_seconds=round(delay, 2),
                 lists_again=not self.resource_version,

@@ -8,14 +8,16 @@ from typing import Any, ClassVar
 import pytest
 
 from kfcore.api.core import Namespace, Pod
-from kfcore.api.meta import CustomResource, Model, ServerObject, Struct
+from kfcore.api.meta import CustomResource, Model, ServerObject, Struct, untyped
 from kfcore.api.resource import Resource
-from kfcore.cache.cache import Cache
+from kfcore.cache.cache import Cache, CacheNotSynced
 from kfcore.cache.informer import Change
 from kfcore.cache.reflector import Selection
 from kfcore.cache.store import Store
 from kfcore.client.errors import InvalidObject, NotFound
-from kfcore.testing import FakeClient, FakeClock
+from kfcore.client.rest import RestClient
+from kfcore.client.transport import Request, Response
+from kfcore.testing import FakeClient, FakeClock, FaultyTransport
 from kfcore.testing.client import schemaless_crd
 
 
@@ -30,6 +32,20 @@ class PodOnNode(ServerObject, frozen=True):
     spec: NodeOnly = NodeOnly()
 
 
+class LevelData(Struct, frozen=True):
+    level: str
+
+
+class Level(ServerObject, frozen=True, kw_only=True):
+    """A projection that asks for more than every ConfigMap has."""
+
+    resource: ClassVar[Resource] = Resource("", "v1", "ConfigMap", "configmaps")
+    data: LevelData
+
+
+AnyConfig = untyped(Level.resource)
+
+
 class GaugeSpec(Model):
     level: int
 
@@ -38,6 +54,7 @@ class Gauge(CustomResource):
     spec: GaugeSpec
 
 
+FORBIDDEN = Response(403, b'{"kind":"Status","reason":"Forbidden","code":403,"message":"pods is forbidden"}')
 GAUGE = Resource("tests.example.com", "v1", "Gauge", "gauges")
 Gauge.resource = GAUGE  # not registered: its CRD, without a schema, takes what the type refuses
 
@@ -119,6 +136,19 @@ async def test_further_indexes_cover_what_is_there_and_what_comes(
         assert [pod.name for pod in await cache.by_index(Pod, "node", "node-1")] == ["a", "b"]
 
 
+async def test_an_index_that_fails_for_one_object_finds_the_others(
+    client: FakeClient, server: FakeClient, clock: FakeClock
+) -> None:
+    cache = Cache(client, clock)
+    cache.add_index(Pod, "node", lambda pod: [pod.metadata.labels["node"]])
+    async with running(cache, clock):
+        await server.create(Pod, a_pod("unlabelled"))
+        await server.create(Pod, a_pod("labelled", node="n1"))
+        await clock.advance(1)
+        assert [pod.name for pod in await cache.by_index(Pod, "node", "n1")] == ["labelled"]
+        assert len(await cache.list(Pod)) == 2
+
+
 async def test_only_the_wanted_namespaces_and_objects_are_watched(
     client: FakeClient, server: FakeClient, clock: FakeClock
 ) -> None:
@@ -134,6 +164,23 @@ async def test_only_the_wanted_namespaces_and_objects_are_watched(
         await clock.advance(1)
         assert [pod.key for pod in await cache.list(Pod)] == ["two/a"]
         assert "one" in [namespace.name for namespace in await cache.list(Namespace)]
+
+
+async def test_the_namespace_that_may_not_be_read_is_named(
+    client: FakeClient, server: FakeClient, clock: FakeClock
+) -> None:
+    class NotTheirs(FaultyTransport):
+        async def send(self, request: Request) -> Response:
+            return FORBIDDEN if "/theirs/" in request.path else await super().send(request)
+
+    transport = NotTheirs(client.transport, clock=clock)
+    cache = Cache(RestClient(transport), clock, namespaces=["mine", "theirs"], streaming_list=False)
+    cache.informer(Pod)
+    async with running(cache, clock):
+        waiting = asyncio.create_task(cache.wait_for_sync(10))
+        await clock.advance(11)
+        with pytest.raises(CacheNotSynced, match=r"listed: pods of namespace theirs: Forbidden: pods is forbidden"):
+            await waiting
 
 
 async def test_a_type_that_is_watched_already_cannot_be_narrowed(client: FakeClient, clock: FakeClock) -> None:
@@ -179,6 +226,27 @@ async def test_an_object_that_its_type_refuses_hides_no_other_and_says_what_is_w
         await server.patch(Gauge, "bad", "default", {"spec": {"level": 3}})
         await clock.advance(1)
         assert (await cache.get(Gauge, "bad")).spec.level == 3
+
+
+@pytest.mark.parametrize("streaming", [True, False], ids=["streaming lists", "lists in pages"])
+async def test_an_object_that_a_struct_cannot_hold_hides_no_other_and_says_what_is_wrong(
+    client: FakeClient, server: FakeClient, clock: FakeClock, streaming: bool
+) -> None:
+    def a_config(name: str, **data: str) -> dict[str, Any]:
+        return {"metadata": {"name": name}, "data": data}
+
+    await server.create(AnyConfig, a_config("listed", level="9"))
+    await server.create(AnyConfig, a_config("listed-bad"))
+    cache = Cache(client, clock, streaming_list=streaming)
+    cache.informer(Level)
+    async with running(cache, clock):
+        await server.create(AnyConfig, a_config("watched-bad"))
+        await server.create(AnyConfig, a_config("watched", level="10"))
+        await clock.advance(1)
+        assert [config.name for config in await cache.list(Level)] == ["listed", "watched"]
+        assert (await cache.get(Level, "watched")).data.level == "10"
+        with pytest.raises(InvalidObject, match=r"ConfigMap default/watched-bad .* `data`"):
+            await cache.get(Level, "watched-bad")
 
 
 async def test_reading_from_a_cache_that_does_not_run_is_a_mistake_and_says_so(client: FakeClient) -> None:
