@@ -9,7 +9,7 @@ import gzip
 import hmac
 import ipaddress
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote
@@ -17,14 +17,13 @@ from urllib.parse import parse_qsl, quote, unquote
 from aiohttp import web
 
 from kfcore.api.codec import encode_json
-from kfcore.apiserver import protobuf
+from kfcore.apiserver import protobuf, spdy_connection, websocket
 from kfcore.apiserver.authentication import ADMIN, ANONYMOUS, User
 from kfcore.apiserver.authorization import OPEN_PATHS
 from kfcore.apiserver.in_flight import InFlight
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.status import error_response
 from kfcore.apiserver.tls import ServerCertificate
-from kfcore.apiserver.websocket import converse
 from kfcore.client.errors import ApiError, BadRequest, Forbidden, RequestEntityTooLarge, StatusDetails, Unauthorized
 
 if TYPE_CHECKING:
@@ -35,6 +34,9 @@ BODY_LIMIT = 3 * 1024 * 1024
 
 GZIP_ABOVE = 128 * 1024
 """Bytes of a response body from which compressing pays, as kube-apiserver decides."""
+
+_CONVERSATIONS = {"websocket": websocket.converse, spdy_connection.PROTOCOL.lower(): spdy_connection.converse}
+"""How a connection goes on that a client wants to upgrade, by what it asks for."""
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -66,8 +68,11 @@ class HttpServer:
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ServerCertificate | None = None,
+        also: Collection[str] = (),
     ) -> None:
-        """Raises ValueError for an address that others could reach, and for an empty token."""
+        """`also` are further names by which it may be called, at the usual port: those of pods.
+
+        Raises ValueError for an address that others could reach, and for an empty token."""
         if not token:
             raise ValueError("the API server needs a bearer token: it starts processes for whoever may create pods")
         self._socket_path = Path(host) if host.startswith("/") else None
@@ -82,6 +87,7 @@ class HttpServer:
         self._tls = tls
         self._host, self._port = host, port
         self._hosts: frozenset[str] = frozenset()
+        self._also = tuple(also)
         self._runner: web.ServerRunner | None = None
         self._streaming: set[asyncio.Task[object]] = set()
         self._in_flight = InFlight()
@@ -122,7 +128,8 @@ class HttpServer:
         else:
             self._port = runner.addresses[0][1]
             names = {*_LOOPBACK_NAMES, f"[{self._host}]" if ":" in self._host else self._host}
-            self._hosts = frozenset(f"{name}:{self._port}" for name in names)
+            others = {f"{name}{port}" for name in self._also for port in ("", ":443")}
+            self._hosts = frozenset(f"{name}:{self._port}" for name in names) | others
         self._runner = runner
 
     async def stop(self) -> None:
@@ -157,15 +164,16 @@ class HttpServer:
             answer = error_response(refusal)
             if isinstance(refusal, RequestEntityTooLarge):
                 answer.headers["connection"] = "close"
-        upgrade = answer.upgrade if headers.get("upgrade", "").lower() == "websocket" else None
+        hold = _CONVERSATIONS.get(headers.get("upgrade", "").lower())
+        upgrade = answer.upgrade if hold is not None else None
         if upgrade is None and isinstance(answer.body, bytes):
             return await _whole(answer, answer.body, headers)
         task = asyncio.current_task()
         assert task is not None
         self._streaming.add(task)
         try:
-            if upgrade is not None:
-                return await converse(http, upgrade)
+            if hold is not None and upgrade is not None:
+                return await hold(http, upgrade)
             assert not isinstance(answer.body, bytes)
             return await _stream(http, answer, answer.body)
         finally:

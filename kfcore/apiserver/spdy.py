@@ -1,5 +1,5 @@
-"""As much of SPDY/3.1 as kubectl's port-forward speaks: frames in and out, and their compressed headers. Bytes only;
-what the streams mean is `tunnel.py`'s.
+"""As much of SPDY/3.1 as kubectl speaks: frames in and out, and their compressed headers. Bytes only; what the streams
+mean is `tunnel.py`'s and `spdy_connection.py`'s.
 """
 
 from __future__ import annotations
@@ -119,6 +119,11 @@ def data_frame(stream: int, data: bytes, *, last: bool = False) -> bytes:
 
 def ping_frame(number: int) -> bytes:
     return _control(PING, struct.pack(">I", number))
+
+
+def goaway_frame() -> bytes:
+    """The end of a session in which nothing went wrong."""
+    return _control(GOAWAY, struct.pack(">II", 0, 0))
 
 
 def reset_frame(stream: int, status: int = CANCEL) -> bytes:

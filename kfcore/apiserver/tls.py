@@ -8,6 +8,7 @@ import ipaddress
 import os
 import ssl
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -33,8 +34,9 @@ class ServerCertificate:
     authority: bytes
 
 
-def ephemeral_certificate() -> ServerCertificate:
-    """Make one for localhost, 127.0.0.1 and ::1 (a few milliseconds, after the import of `cryptography`).
+def ephemeral_certificate(also: Collection[str] = ()) -> ServerCertificate:
+    """Make one for localhost, 127.0.0.1 and ::1, and for `also`, names or addresses (a few milliseconds, after the
+    import of `cryptography`).
 
     Raises ImportError where `cryptography` is not installed.
     """
@@ -53,7 +55,12 @@ def ephemeral_certificate() -> ServerCertificate:
         .add_extension(authority_id, critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    names = [*map(x509.DNSName, NAMES), *(x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES)]
+    names: list[x509.GeneralName] = []
+    for name in (*NAMES, *ADDRESSES, *also):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            names.append(x509.DNSName(name))
     certificate = (
         _builder("kfcore local API server", "kfcore local CA", key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
