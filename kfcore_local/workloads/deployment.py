@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 
 from kfcore.api.meta import Manifest, controller_of, owner_reference
 from kfcore.client.errors import AlreadyExists, ApiError, NotFound
-from kfcore.client.interface import Client, Preconditions, Propagation, Reader
+from kfcore.client.interface import Preconditions, Propagation
 from kfcore.client.selectors import LabelSelector
-from kfcore.clock import Clock
-from kfcore.controller.controller import Request, Result
-from kfcore.controller.events import EventRecorder
+from kfcore.controller.controller import Result
 from kfcore_local.workloads.deployment_status import (
     deployment_condition,
     deployment_status,
@@ -25,6 +23,7 @@ from kfcore_local.workloads.deployment_status import (
 )
 from kfcore_local.workloads.kinds import Deployment, Pod, ReplicaSet
 from kfcore_local.workloads.pods import RETRY_SECONDS, claim, is_finished
+from kfcore_local.workloads.reconciler import WorkloadReconciler
 from kfcore_local.workloads.rolling import (
     DESIRED,
     MAXIMUM,
@@ -35,7 +34,7 @@ from kfcore_local.workloads.rolling import (
     proportional,
     wanted_total,
 )
-from kfcore_local.workloads.status import condition, with_condition, write_status
+from kfcore_local.workloads.status import condition, with_condition
 from kfcore_local.workloads.templates import TEMPLATE_HASH_LABEL, same_template, short_hash, with_labels
 
 _NOT_INHERITED = {"kubectl.kubernetes.io/last-applied-configuration", REVISION, DESIRED, MAXIMUM}
@@ -61,20 +60,12 @@ class Rollout:
         return [item for item in self.sets.values() if item.spec.replicas]
 
 
-class DeploymentReconciler:
+class DeploymentReconciler(WorkloadReconciler[Deployment]):
     """Moves a Deployment's replica sets towards its template and size, one step a reconcile."""
 
-    def __init__(self, client: Client, reader: Reader, recorder: EventRecorder, clock: Clock) -> None:
-        self.client = client
-        self.reader = reader
-        self.recorder = recorder
-        self.clock = clock
+    kind = Deployment
 
-    async def reconcile(self, request: Request) -> Result:
-        try:
-            deployment = await self.client.get(Deployment, request.name, request.namespace)
-        except NotFound:
-            return Result()
+    async def sync(self, deployment: Deployment) -> Result:
         selector = LabelSelector.from_spec(deployment.spec.selector)
         if not selector:
             self.recorder.warning(
@@ -100,7 +91,7 @@ class DeploymentReconciler:
             deployment, rollout.new, list(rollout.sets.values()), rollout.conditions, rollout.collisions, now
         )
         await self._annotate(rollout)
-        await write_status(self.client, deployment, status)
+        await self.write_status(deployment, status)
         if failure:
             return Result(RETRY_SECONDS)
         return Result(seconds_to_deadline(deployment, status, now))

@@ -8,11 +8,9 @@ from datetime import datetime, timedelta
 
 from kfcore.api.meta import Manifest
 from kfcore.client.errors import ApiError, NotFound
-from kfcore.client.interface import Client, Preconditions, Propagation, Reader
+from kfcore.client.interface import Preconditions, Propagation
 from kfcore.client.selectors import LabelSelector
-from kfcore.clock import Clock
-from kfcore.controller.controller import Request, Result
-from kfcore.controller.events import EventRecorder
+from kfcore.controller.controller import Result
 from kfcore_local.workloads.job_pods import (
     JobPods,
     completion_index,
@@ -24,6 +22,7 @@ from kfcore_local.workloads.job_pods import (
 )
 from kfcore_local.workloads.kinds import BatchJob, Pod
 from kfcore_local.workloads.pods import RETRY_SECONDS, claim, in_slow_start, is_ready
+from kfcore_local.workloads.reconciler import WorkloadReconciler
 from kfcore_local.workloads.replicaset import create_pod, delete_pod
 from kfcore_local.workloads.status import (
     condition,
@@ -32,7 +31,6 @@ from kfcore_local.workloads.status import (
     timestamp,
     with_condition,
     without_zeros,
-    write_status,
 )
 
 REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
@@ -54,20 +52,12 @@ class Run:
     stopped: int = 0
 
 
-class JobReconciler:
+class JobReconciler(WorkloadReconciler[BatchJob]):
     """Keeps a Job's pods going and says how the job ended."""
 
-    def __init__(self, client: Client, reader: Reader, recorder: EventRecorder, clock: Clock) -> None:
-        self.client = client
-        self.reader = reader
-        self.recorder = recorder
-        self.clock = clock
+    kind = BatchJob
 
-    async def reconcile(self, request: Request) -> Result:
-        try:
-            job = await self.client.get(BatchJob, request.name, request.namespace)
-        except NotFound:
-            return Result()
+    async def sync(self, job: BatchJob) -> Result:
         conditions = list(job.status.get("conditions") or [])
         if job.metadata.deletion_timestamp or job.spec.managed_by != "kubernetes.io/job-controller":
             return Result()
@@ -76,7 +66,7 @@ class JobReconciler:
         owned = await self._pods(job)
         run = Run(job, count_pods(job, owned), conditions, job.status.get("startTime"))
         failure, wait = await self._step(run)
-        await write_status(self.client, job, self._status(run))
+        await self.write_status(job, self._status(run))
         if failure:
             return Result(RETRY_SECONDS)
         if is_true(run.conditions, "Complete") or is_true(run.conditions, "Failed"):

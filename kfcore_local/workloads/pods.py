@@ -82,12 +82,17 @@ async def claim(
     """
     owned: list[D] = []
     deleting = owner.metadata.deletion_timestamp is not None
+    asked = False
     for obj in await client.list(kind, owner.namespace, label_selector=selector):
         controller = controller_of(obj)
         if controller is not None:
             if controller.uid == owner.metadata.uid:
                 owned.append(obj)
         elif not (deleting or obj.metadata.deletion_timestamp) and may_adopt(obj):
+            if not asked:  # of the server: what a cached owner that is no more adopts would go with it
+                asked, deleting = True, not await _is_there(client, owner)
+                if deleting:
+                    continue
             adopted = await _set_controller(client, kind, obj, owner)
             owned += [adopted] if adopted else []
     if not deleting:
@@ -95,6 +100,14 @@ async def claim(
             if not selector.matches(obj.metadata.labels):
                 await _set_controller(client, kind, obj, None)
     return owned
+
+
+async def _is_there(client: Client, owner: ServerObject) -> bool:
+    try:
+        found = await client.get(type(owner), owner.name, owner.namespace)
+    except NotFound:
+        return False
+    return found.metadata.uid == owner.metadata.uid and found.metadata.deletion_timestamp is None
 
 
 async def _set_controller(client: Client, kind: type[D], obj: D, owner: ServerObject | None) -> D | None:

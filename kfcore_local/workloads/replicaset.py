@@ -7,10 +7,9 @@ from contextlib import suppress
 
 from kfcore.api.meta import Manifest, Object
 from kfcore.client.errors import ApiError, NotFound
-from kfcore.client.interface import Client, Preconditions, Reader
+from kfcore.client.interface import Client, Preconditions
 from kfcore.client.selectors import LabelSelector
-from kfcore.clock import Clock
-from kfcore.controller.controller import Request, Result
+from kfcore.controller.controller import Result
 from kfcore.controller.events import EventRecorder
 from kfcore_local.workloads.kinds import Pod, ReplicaSet, created_at
 from kfcore_local.workloads.pods import (
@@ -23,39 +22,31 @@ from kfcore_local.workloads.pods import (
     ready_since,
     seconds_to_available,
 )
+from kfcore_local.workloads.reconciler import WorkloadReconciler
 from kfcore_local.workloads.status import (
     timestamp,
     with_condition,
     without_condition,
     without_zeros,
-    write_status,
 )
 from kfcore_local.workloads.templates import pod_of
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
-class ReplicaSetReconciler:
+class ReplicaSetReconciler(WorkloadReconciler[ReplicaSet]):
     """Creates and deletes pods of a ReplicaSet, and counts them into its status."""
 
-    def __init__(self, client: Client, reader: Reader, recorder: EventRecorder, clock: Clock) -> None:
-        self.client = client
-        self.reader = reader
-        self.recorder = recorder
-        self.clock = clock
+    kind = ReplicaSet
 
-    async def reconcile(self, request: Request) -> Result:
-        try:
-            owner = await self.client.get(ReplicaSet, request.name, request.namespace)
-        except NotFound:
-            return Result()
+    async def sync(self, owner: ReplicaSet) -> Result:
         selector = LabelSelector.from_spec(owner.spec.selector)
         pods = await claim(self.client, self.reader, Pod, owner, selector, is_active)
         active = [pod for pod in pods if is_active(pod)]
         failure: ApiError | None = None
         if owner.metadata.deletion_timestamp is None:
             active, failure = await self._scale(owner, active)
-        await write_status(self.client, owner, self._status(owner, active, failure))
+        await self.write_status(owner, self._status(owner, active, failure))
         if failure:
             return Result(RETRY_SECONDS)
         return Result(seconds_to_available(active, owner.spec.min_ready_seconds, self.clock.now()))

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 from kfcore.api.meta import Manifest
 from kfcore.client.errors import AlreadyExists, ApiError, NotFound
-from kfcore.client.interface import Client, Preconditions, Reader
+from kfcore.client.interface import Preconditions
 from kfcore.client.selectors import LabelSelector
-from kfcore.clock import Clock
-from kfcore.controller.controller import Request, Result
-from kfcore.controller.events import EventRecorder
+from kfcore.controller.controller import Result
 from kfcore_local.workloads.kinds import ControllerRevision, PersistentVolumeClaim, Pod, StatefulSet
 from kfcore_local.workloads.pods import (
     RETRY_SECONDS,
@@ -23,6 +21,7 @@ from kfcore_local.workloads.pods import (
     is_terminating,
     seconds_to_available,
 )
+from kfcore_local.workloads.reconciler import WorkloadReconciler
 from kfcore_local.workloads.revisions import REVISION_LABEL, Revisions, find_revisions, forget_old
 from kfcore_local.workloads.statefulset_pods import (
     claim_owned_by_pod,
@@ -31,7 +30,7 @@ from kfcore_local.workloads.statefulset_pods import (
     ordinals,
     pod_manifest,
 )
-from kfcore_local.workloads.status import without_zeros, write_status
+from kfcore_local.workloads.status import without_zeros
 
 
 @dataclass
@@ -58,20 +57,12 @@ class Replicas:
         return self.revisions.current if ordinal < start + kept else self.revisions.update
 
 
-class StatefulSetReconciler:
+class StatefulSetReconciler(WorkloadReconciler[StatefulSet]):
     """Brings a StatefulSet's pods to its size and template: one pod at a time, unless it says Parallel."""
 
-    def __init__(self, client: Client, reader: Reader, recorder: EventRecorder, clock: Clock) -> None:
-        self.client = client
-        self.reader = reader
-        self.recorder = recorder
-        self.clock = clock
+    kind = StatefulSet
 
-    async def reconcile(self, request: Request) -> Result:
-        try:
-            owner = await self.client.get(StatefulSet, request.name, request.namespace)
-        except NotFound:
-            return Result()
+    async def sync(self, owner: StatefulSet) -> Result:
         selector = LabelSelector.from_spec(owner.spec.selector)
         if not selector:
             return Result()
@@ -87,7 +78,7 @@ class StatefulSetReconciler:
                 await self._step(replicas)
             except ApiError as error:
                 failure = error
-        await write_status(self.client, owner, self._status(replicas))
+        await self.write_status(owner, self._status(replicas))
         if failure:
             return Result(RETRY_SECONDS)
         used = {pod.metadata.labels.get(REVISION_LABEL, "") for pod in replicas.pods.values()}
