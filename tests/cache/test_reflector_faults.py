@@ -256,23 +256,79 @@ async def test_a_server_without_streaming_lists_is_asked_for_pages(
         assert not any("sendInitialEvents" in call.query for call in wire.calls[2:])
 
 
-async def test_a_streaming_list_that_breaks_in_the_middle_shows_nothing_and_starts_again(
+@pytest.mark.parametrize("ends", ["breaks", "ends"])
+async def test_half_a_list_is_not_taken_for_the_whole(
+    ends: str, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    """What the half does not show would else be told as deleted."""
+    await create(server, "a", "b", "c")
+    async with running(Cache(client, clock), clock) as seen:
+        assert seen.lines == ["+a", "+b", "+c"]
+        wire.faults.fail("watch", Pod, status(410, "Expired"))
+        (wire.faults.break_watch if ends == "breaks" else wire.faults.end_watch)(Pod, after=2)
+        wire.faults.cut()
+        await remove(server, "a")
+        await clock.advance(60)
+        assert wire.lists > 2, "the list was begun, and begun again"
+        assert seen.lines == ["+a", "+b", "+c", "-a"]
+
+
+async def test_nothing_is_shown_of_a_first_list_before_it_is_whole(
     client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
     await create(server, "a", "b", "c")
-    wire.faults.break_watch(Pod, after=2)
+    wire.faults.stall_watch(Pod, after=2)
     cache = Cache(client, clock)
     async with running(cache, clock) as seen:
-        assert seen.lines == []
-        await clock.advance(5)
-        assert seen.lines == ["+a", "+b", "+c"]
+        await clock.advance(60)
+        assert (seen.lines, cache.informer(Pod).synced) == ([], False)
+        await clock.advance(600)
+        assert (seen.lines, cache.informer(Pod).synced) == (["+a", "+b", "+c"], True)
 
 
-async def test_a_streaming_list_that_ends_too_early_is_not_taken_for_the_whole(
-    client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
+async def test_a_page_that_is_cut_short_is_asked_for_again(
+    paging: Cache, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
-    await create(server, "a", "b", "c")
-    wire.faults.end_watch(Pod, after=2)
-    async with running(Cache(client, clock), clock) as seen:
+    await create(server, "a", "b")
+    half = b'{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[{"metadata":{"name":"a"'
+    wire.faults.fail("list", Pod, Response(200, half))
+    async with running(paging, clock) as seen:
         await clock.advance(5)
-        assert seen.lines == ["+a", "+b", "+c"]
+        assert seen.lines == ["+a", "+b"]
+
+
+async def test_a_watch_is_resumed_where_the_last_bookmark_was(
+    cache: Cache, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    bookmark = b'{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"777"}}}'
+    wire.faults.garble_watch(Pod, bookmark, after=1)
+    async with running(cache, clock):
+        await create(server, "b")
+        await clock.advance(1)
+        wire.faults.fail("watch", Pod, status(500, "InternalError"))
+        wire.faults.cut()
+        await clock.advance(1)
+        assert "777" in [call.query.get("resourceVersion") for call in wire.calls]
+        assert wire.lists == 1
+
+
+async def test_a_watch_asks_the_server_to_end_it_after_minutes_each_a_different_time(
+    cache: Cache, wire: Any, clock: FakeClock
+) -> None:
+    async with running(cache, clock):
+        for _ in range(10):
+            await clock.advance(60)
+            wire.faults.cut()
+        asked = [int(call.query["timeoutSeconds"]) for call in wire.calls if "watch" in call.query]
+        assert all(300 <= seconds <= 600 for seconds in asked)
+        assert len(set(asked)) > 1
+
+
+async def test_watches_that_are_closed_at_once_are_not_opened_without_pause(
+    cache: Cache, wire: Any, clock: FakeClock
+) -> None:
+    async with running(cache, clock):
+        wire.faults.fail("watch", Pod, Response(200, b""), times=None)
+        wire.faults.cut()
+        await clock.advance(60)
+        assert wire.watches < 20

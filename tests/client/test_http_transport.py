@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from kfcore.api.core import Pod
 from kfcore.client.cluster import ClusterClient, ConfigurationError
 from kfcore.client.errors import ConnectionFailed, NotConnected
 from kfcore.client.http import Connection, HttpTransport
@@ -78,6 +79,35 @@ async def test_a_stream_that_breaks_off_is_an_error() -> None:
             async with transport.stream(GET) as (_, lines):
                 seen += [line async for line in lines]
         await transport.close()
+
+
+async def test_a_server_that_never_answers_is_an_error_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kfcore.client.http.ANSWER_SECONDS", 0.1)
+    never = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        await never.wait()
+        return web.Response()
+
+    async with a_server(hang) as url:
+        transport = HttpTransport(a_connection(url))
+        async with asyncio.timeout(30):
+            with pytest.raises(ConnectionFailed, match="failed: TimeoutError"):
+                await transport.send(GET)
+        never.set()
+        await transport.close()
+
+
+async def test_hundreds_of_requests_are_on_their_way_at_once() -> None:
+    together = asyncio.Barrier(300)
+
+    async def answer_when_all_are_there(request: web.Request) -> web.Response:
+        await together.wait()
+        return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": []})
+
+    async with a_server(answer_when_all_are_there) as url, await ClusterClient.at(url) as client:
+        async with asyncio.timeout(30):
+            assert await asyncio.gather(*(client.list(Pod) for _ in range(300))) == [[]] * 300
 
 
 async def test_nobody_at_home_is_told_apart() -> None:
