@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class OpenedService:
-    """An http URL without a path, and headers to send along."""
+    """An http URL that a path is appended to, and headers to send along."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)

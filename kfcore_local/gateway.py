@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -68,14 +69,24 @@ class Refused(Exception):
 
 
 class Gateway:
-    """`server_token` is what servers in pods may ask for (`JUPYTER_TOKEN`); the gateway knows it, its user need not."""
+    """`server_token` is what servers in pods may ask for (`JUPYTER_TOKEN`); the gateway knows it, its user need not.
+    `open_socket` gives sockets in the network that pods are on; without, that is this machine's.
+    """
 
     def __init__(
-        self, client: Client, *, clock: Clock, token: str | None = None, server_token: str = "", port: int = 0
+        self,
+        client: Client,
+        *,
+        clock: Clock,
+        token: str | None = None,
+        server_token: str = "",
+        port: int = 0,
+        open_socket: Callable[[], socket.socket] | None = None,
     ) -> None:
         self.token = token or secrets.token_urlsafe(32)
         self.port = port
         self._server_token = server_token
+        self._open_socket = open_socket
         self._services = Informer(client, RoutedService, clock=clock)
         self._pods = Informer(client, RoutedPod, clock=clock)
         self._ingresses = Informer(client, Ingress, clock=clock)
@@ -99,9 +110,13 @@ class Gateway:
         return self._virtual_services.store.list()
 
     def door(self, namespace: str, service: str, port: int) -> OpenedService | None:
-        """Implements `kfcore.services.ServiceDoor`, for an operator in this process."""
-        opened = self._routes.open(Backend(namespace, service, port))
-        return OpenedService(f"http://{opened[0]}:{opened[1]}", self._own_headers()) if opened else None
+        """Implements `kfcore.services.ServiceDoor`, for an operator in this process: it goes through the gateway, for
+        pods may have a network of their own.
+        """
+        if self._routes.open(Backend(namespace, service, port)) is None:
+            return None
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return OpenedService(f"{self.url}/services/{namespace}/{service}:{port}", headers)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -113,13 +128,18 @@ class Gateway:
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=self._new_socket if self._open_socket else None),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
         )
         self._runner = web.AppRunner(_application(self._answer), access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
         self.port = self._runner.addresses[0][1]
+
+    def _new_socket(self, where: Any) -> socket.socket:
+        """One in the network that pods are on."""
+        assert self._open_socket is not None
+        return self._open_socket()
 
     async def run(self) -> None:
         """Keep the routes up to date, until cancelled."""

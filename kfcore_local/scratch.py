@@ -33,9 +33,14 @@ def scratch_directory() -> Iterator[Path]:
         os.close(descriptor)
 
 
+def directories() -> list[Path]:
+    """Those that are there, of all clusters and users of this machine."""
+    return list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+
+
 def remove_abandoned() -> None:
     """Remove this user's directories whose lock nobody holds: their processes are gone."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for path in directories():
         with contextlib.suppress(OSError):
             if path.is_symlink() or path.stat().st_uid != os.getuid():
                 continue

@@ -22,14 +22,16 @@ NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, AUDIT_WRITE and SETFCAP."""
 def become_container(spec: dict[str, Any], base: str, steps: list[rootfs.Step]) -> Callable[[], None]:
     """Put together what the container of `spec` sees, and go there. What is returned takes a command's rights away.
 
-    `spec` has `hidden` (directories that are empty for it), `mounts` (source, path inside the source, target, whether
-    read-only) and `files` (texts by path). Raises OSError with what could not be done.
+    `spec` has `hidden` (directories and files that are empty for it), `mounts` (source, path inside the source, target,
+    whether read-only) and `files` (texts by path). Raises OSError with what could not be done.
     """
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     root = rootfs.build(base, steps)
     for hidden in spec["hidden"]:
         at = rootfs.inside(root, hidden)
-        if os.path.isdir(at):
+        if os.path.isfile(at):
+            syscalls.bind("/dev/null", at)
+        elif os.path.isdir(at):
             syscalls.mount("tmpfs", at, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     for path, text in spec["files"].items():
         _write(rootfs.inside(root, os.path.dirname(path)) + "/" + os.path.basename(path), text)

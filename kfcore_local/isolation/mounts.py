@@ -116,6 +116,8 @@ async def _source(client: Client, wanted: Wanted, volume: Volume, memory: Callab
     try:
         if volume.name in wanted.written:
             return str(wanted.written[volume.name]), True
+        if volume.projections is not None:
+            raise MountError(f'MountVolume.SetUp failed for volume "{volume.name}" : it is not written yet')
         if volume.host_path is not None:
             return _host_path(volume.host_path), False
         if (claim := volume.persistent_volume_claim) is not None:

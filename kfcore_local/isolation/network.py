@@ -24,7 +24,7 @@ from kfcore.client.interface import Client
 from kfcore.clock import Clock
 from kfcore_local.environment import Variables
 from kfcore_local.isolation import proxy
-from kfcore_local.isolation.directory import Directory, Door, RoutedService, RoutedSlice
+from kfcore_local.isolation.directory import DOMAIN, Directory, Door, RoutedService, RoutedSlice
 from kfcore_local.isolation.hub_client import Hub
 from kfcore_local.isolation.name_server import NameServer
 from kfcore_local.pod_network import Connection, open_connection
@@ -37,6 +37,7 @@ GATEWAY = "10.244.0.1"
 PREFIX = 16
 API_ADDRESS, API_PORT = "10.96.0.1", 443
 """The `kubernetes` Service of the namespace `default`."""
+API_NAMES = (API_ADDRESS, *(f"kubernetes{rest}" for rest in ("", ".default", ".default.svc", f".default.svc.{DOMAIN}")))
 OUTBOUND_PORTS = frozenset({22, 80, 443, 3128, 5000, 5432, 6379, 8000, 8080, 8081, 8443, 8888, 9000, 9418})
 _OWN_NETWORKS = ("10.244.", "10.96.")
 

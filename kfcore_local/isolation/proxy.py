@@ -24,6 +24,7 @@ def listen(opened: socket.socket, address: str, port: int) -> socket.socket:
     """Have a socket listen at an address that need not be its machine's. It is closed when that fails."""
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # at one port of all addresses, and of one
         opened.setsockopt(socket.SOL_IP, _FREEBIND, 1)
         opened.bind((address, port))
         if opened.type == socket.SOCK_STREAM:

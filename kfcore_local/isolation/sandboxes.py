@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kfcore.client.interface import Client
+from kfcore_local import scratch
 from kfcore_local.images import ImageMap
 from kfcore_local.isolation import mounts, pod_files
 from kfcore_local.isolation.hub_client import Hub, PodLauncher, PodNamespaces
@@ -19,8 +20,8 @@ from kfcore_local.volume_contents import MountError
 
 
 class IsolatedSandboxes:
-    """`hidden` are directories that no container sees but by a volume, the cluster's own among them; `tools` is one
-    inside of them that each sees.
+    """`hidden` are directories and files that no container sees but by a volume, the cluster's own among them; `tools`
+    is one inside of them that each sees.
     """
 
     def __init__(self, hub: Hub, client: Client, *, hidden: Sequence[Path], tools: Path, api_port: int = 0) -> None:
@@ -43,15 +44,16 @@ class IsolatedSandboxes:
         pod = wanted.pod
         uid, address = pod.metadata.uid, self.network.add_pod(pod)
         namespaces = PodNamespaces(uid, pod_files.hostname(pod), address, mounts.in_memory(pod))
+        own = [(str(file), "", path, False) for path, file in wanted.own_files.items()]
         mounted = await mounts.mounts(self._client, wanted, lambda name: self._hub.memory(uid, name))
         try:
             await self._hub.add(namespaces)
         except StartFailed as error:
             raise MountError(str(error)) from error
         place = {
-            "hidden": self._hidden,
+            "hidden": [*self._hidden, *map(str, scratch.directories())],
             "files": pod_files.files(pod, address, GATEWAY),
-            "mounts": [(self._tools, "", self._tools, True), *mounted],
+            "mounts": [(self._tools, "", self._tools, True), *mounted, *own],
         }
         return Place(PodLauncher(self._hub, namespaces, place), mounts.working_directory(wanted))
 
