@@ -26,7 +26,7 @@ def troubles_of(pods: Iterable[Pod]) -> frozenset[Trouble]:
 def _troubles(pod: Pod) -> Iterator[Trouble]:
     status = pod.status
     statuses = status.container_statuses or status.init_container_statuses
-    if not statuses and status.conditions and (newest := status.conditions[-1]).message:
+    if not statuses and status.conditions and (newest := status.conditions[-1]).message and newest.status != "True":
         yield newest.reason or newest.type, f"Error pod {pod.name} condition message: {newest.message}"
     for container in statuses:
         who = f"Error pod {pod.name} container {container.name}"

@@ -226,3 +226,18 @@ async def test_a_pod_that_no_node_takes_is_told_once_on_the_job() -> None:
     await training.client.patch(Pod, "march-walker-0", "default", body, subresource="status")
     await training.reconciled()
     assert await training.events("Unschedulable") == ["Error pod march-walker-0 condition message: no node fits"]
+
+
+async def test_what_is_true_of_a_pod_is_no_trouble() -> None:
+    training = Training(a_march_job(walkers=1))
+    await training.reconciled()
+    disrupted = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": "preempted",
+    }
+    body = {"status": {"conditions": [disrupted]}}
+    await training.client.patch(Pod, "march-walker-0", "default", body, subresource="status")
+    await training.reconciled()
+    assert await training.events("PreemptionByScheduler") == []
