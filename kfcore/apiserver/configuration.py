@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import re
 
+import msgspec
+
+from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value, required
 from kfcore.apiserver.workloads import part
@@ -16,6 +19,11 @@ _TYPE_KEYS = {
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
+}
+
+_JSON_KEYS = {
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
 }
 
 
@@ -37,6 +45,10 @@ def validate_secret(secret: Manifest, previous: Manifest | None) -> list[FieldEr
         errors.append(_too_long("data"))
     kind = secret["type"]
     errors += [required(f"data[{key}]") for key in _TYPE_KEYS.get(kind, ()) if key not in data]
+    for key in _JSON_KEYS.get(kind, ()):
+        if key in data and (why := _not_json(data[key])):
+            redacted = '"<secret contents redacted>"'
+            errors.append(FieldError("FieldValueInvalid", f"data[{key}]", f"Invalid value: {redacted}: {why}"))
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
         errors += [required("data[username]"), required("data[password]")]
     name = "kubernetes.io/service-account.name"
@@ -45,6 +57,15 @@ def validate_secret(secret: Manifest, previous: Manifest | None) -> list[FieldEr
     if previous is not None and previous["type"] != kind:
         errors.append(invalid_value("type", kind, "field is immutable"))
     return errors + _validate_immutable(secret, previous)
+
+
+def _not_json(text: str) -> str:
+    """Why a secret's content is not JSON; empty when it is."""
+    try:
+        decode_json(base64.b64decode(text))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _key_problems(data: Manifest, field: str) -> list[FieldError]:

@@ -10,14 +10,14 @@ from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver.metadata import timestamp
-from kfcore.apiserver.status import bad_request, conflict, invalid, unsupported
+from kfcore.apiserver.status import bad_request, conflict, invalid, invalid_value, unsupported
 from kfcore.apiserver.storage import Stored
 from kfcore.apiserver.strategy import Strategy
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _POLICIES = ("Background", "Foreground", "Orphan")
-_OPTIONS = Resource("meta.k8s.io", "v1", "DeleteOptions", "deleteoptions")
+DELETE_OPTIONS = Resource("meta.k8s.io", "v1", "DeleteOptions", "deleteoptions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,13 @@ def parse_options(body: Manifest, query: dict[str, str]) -> DeleteOptions:
         raise bad_request("gracePeriodSeconds must be an integer")
     policy: Any = body.get("propagationPolicy") or query.get("propagationPolicy", "")
     orphans: Any = body.get("orphanDependents", {"true": True, "false": False}.get(query.get("orphanDependents", "")))
+    if policy and orphans is not None:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        raise invalid(DELETE_OPTIONS, "", [invalid_value("propagationPolicy", policy, why)])
     if not policy and orphans is not None:
         policy = "Orphan" if orphans else "Background"
     if policy and policy not in _POLICIES:
-        raise invalid(_OPTIONS, "", [unsupported("propagationPolicy", policy, _POLICIES)])
+        raise invalid(DELETE_OPTIONS, "", [unsupported("propagationPolicy", policy, _POLICIES)])
     preconditions = body.get("preconditions") or {}
     if not isinstance(preconditions, dict):
         raise bad_request("preconditions must be an object")

@@ -27,6 +27,7 @@ KNOWN = (
     "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
     "managedFields",
 )  # fmt: skip
+_STANDARD_FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
 _REFERENCE = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
 
 
@@ -120,8 +121,8 @@ def _mistyped(what: str, value: Any, struct: str, path: str, type_: str) -> Exce
     )
 
 
-def validate(metadata: Manifest, names: Names) -> list[FieldError]:
-    """The rules that every object's metadata obeys."""
+def validate(metadata: Manifest, names: Names, *, custom: bool = False) -> list[FieldError]:
+    """The rules that every object's metadata obeys; those of custom kinds are a little wider."""
     errors: list[FieldError] = []
     name = metadata.get("name", "")
     if not name:
@@ -143,6 +144,9 @@ def validate(metadata: Manifest, names: Names) -> list[FieldError]:
     for index, finalizer in enumerate(metadata.get("finalizers", [])):
         field = f"metadata.finalizers[{index}]"
         errors += [invalid_value(field, finalizer, why) for why in qualified_name(finalizer)]
+        if not custom and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            why = "name is neither a standard finalizer name nor is it fully qualified"
+            errors.append(invalid_value(field, finalizer, why))
     return errors
 
 

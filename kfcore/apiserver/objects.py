@@ -145,7 +145,7 @@ class Objects:
         if owner is not None:
             manifest["metadata"]["managedFields"] = managed(kind, owner, None, manifest)
         strategy.on_create(manifest)
-        errors = meta.validate(manifest["metadata"], strategy.names)
+        errors = meta.validate(manifest["metadata"], strategy.names, custom=kind.custom)
         if not trusted:
             errors += strategy.validate(manifest, None)
         if errors:
@@ -260,7 +260,7 @@ class Objects:
             manifest["metadata"].pop("managedFields", None)
             if entries:
                 manifest["metadata"]["managedFields"] = entries
-        errors += meta.validate(manifest["metadata"], strategy.names)
+        errors += meta.validate(manifest["metadata"], strategy.names, custom=kind.custom)
         if subresource != "binding":
             errors += (validate or strategy.validate)(manifest, before)
         if errors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import islice
 
 import msgspec
@@ -18,15 +18,17 @@ from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.representation import Representation
 from kfcore.apiserver.request import Response
 from kfcore.apiserver.routes import Route
-from kfcore.apiserver.status import JSON, bad_request, expired, forbidden_field, invalid
+from kfcore.apiserver.status import JSON, FieldError, bad_request, expired, forbidden_field, invalid, unsupported
 from kfcore.apiserver.storage import Stored, TooOld
 from kfcore.apiserver.strategy import value_at
 from kfcore.apiserver.watch import Renders, Selects, WatchStream
-from kfcore.client.errors import Cause, ServerTimeout, StatusDetails
+from kfcore.client.errors import Cause, Gone, ServerTimeout, Status, StatusDetails
 from kfcore.client.selectors import FieldSelector, LabelSelector, SelectorError
 
 _LIST_OPTIONS = Resource("meta.k8s.io", "v1", "ListOptions", "listoptions")
 _TOKEN = "kfcore/v1"
+_ANY_VERSION = -1
+"""In a continue token: whatever the version is by then."""
 _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -100,12 +102,16 @@ class Reading:
         limit = _whole_number(query, "limit")
         collection = self._objects.collection(kind)
         version, start = self._storage.version, ""
+        exact = self._exact_version(query)
         if token := query.get("continue"):
-            version, start = _read_token(token)
-            candidates = self._as_of(kind, version, route.namespace)
-        elif exact := self._exact_version(query):
+            if query.get("resourceVersion", "") not in ("", "0"):
+                raise bad_request("specifying resource version is not allowed when using continue")
+            told, start = _read_token(token)
+            version = version if told == _ANY_VERSION else told
+            candidates = self._as_of(kind, version, route.namespace, start)
+        elif exact:
             version = exact
-            candidates = self._as_of(kind, version, route.namespace)
+            candidates = self._as_of(kind, version, route.namespace, "")
         else:
             candidates = list(collection.select(route.namespace))
         matching = (stored for stored in candidates if selects(stored))
@@ -130,21 +136,18 @@ class Reading:
     def _remaining(candidates: list[Stored], start: str, shown: int) -> int:
         return sum("/".join(stored.key) > start for stored in candidates) - shown
 
-    def _as_of(self, kind: ServedKind, version: int, namespace: str) -> list[Stored]:
+    def _as_of(self, kind: ServedKind, version: int, namespace: str, start: str) -> list[Stored]:
         try:
             return self._objects.collection(kind).as_of(version, namespace)
         except TooOld as error:
-            raise expired(
-                "The provided continue parameter is too old to display a consistent list result. You can start a new "
-                "list without the continue parameter."
-            ) from error
+            if not start:
+                raise expired("The resourceVersion for the provided list is too old.") from error
+            raise Gone(status=_expired_page(start)) from error
 
     def _exact_version(self, query: Mapping[str, str]) -> int:
-        match = query.get("resourceVersionMatch")
-        text = query.get("resourceVersion", "")
-        if match and not text:
-            why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-            raise invalid(_LIST_OPTIONS, "", [forbidden_field("resourceVersionMatch", why)])
+        match, text = query.get("resourceVersionMatch", ""), query.get("resourceVersion", "")
+        if errors := list(_match_problems(match, text, query)):
+            raise invalid(_LIST_OPTIONS, "", errors)
         version = parse_version(text)
         self._check_reached(version)
         return version if match == "Exact" else 0
@@ -165,9 +168,8 @@ class Reading:
         namespace = route.namespace
         selects = within(route, self.selection(kind, query))
         streams_list = query.get("sendInitialEvents", "") in ("true", "1")
-        if streams_list and query.get("resourceVersionMatch") != "NotOlderThan":
-            why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            raise invalid(_LIST_OPTIONS, "", [forbidden_field("sendInitialEvents", why)])
+        if errors := list(_watch_problems(query)):
+            raise invalid(_LIST_OPTIONS, "", errors)
         version = parse_version(query.get("resourceVersion", ""))
         timeout = _whole_number(query, "timeoutSeconds")
         collection = self._objects.collection(kind)
@@ -233,6 +235,46 @@ def _renderer(kind: ServedKind, view: Representation) -> Renders:
         return lambda type_, stored: b'{"type":"%b","object":%b}\n' % (type_.encode(), served_bytes(kind, stored))
     show = view.events(kind)
     return lambda type_, stored: b'{"type":"%b","object":%b}\n' % (type_.encode(), show(type_, served(kind, stored)))
+
+
+def _match_problems(match: str, version: str, query: Mapping[str, str]) -> Iterator[FieldError]:
+    place = "resourceVersionMatch"
+    if "sendInitialEvents" in query:
+        yield forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list")
+    if not match:
+        return
+    if not version:
+        yield forbidden_field(place, "resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if query.get("continue"):
+        yield forbidden_field(place, "resourceVersionMatch is forbidden when continue is provided")
+    if match not in ("Exact", "NotOlderThan"):
+        yield unsupported(place, match, ("Exact", "NotOlderThan", ""))
+    elif match == "Exact" and version == "0":
+        yield forbidden_field(place, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+
+
+def _watch_problems(query: Mapping[str, str]) -> Iterator[FieldError]:
+    place, match = "resourceVersionMatch", query.get("resourceVersionMatch", "")
+    if "sendInitialEvents" in query:
+        if match != "NotOlderThan":
+            yield forbidden_field(place, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    elif match:
+        yield forbidden_field(place, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+    if match and match != "NotOlderThan":
+        yield unsupported(place, match, ("NotOlderThan",))
+
+
+def _expired_page(start: str) -> Status:
+    """Where a list cannot go on as it began, its client may take the rest as it is now: with the token in this."""
+    return Status(
+        message="The provided continue parameter is too old to display a consistent list result. You can start a new "
+        "list without the continue parameter, or use the continue token in this response to retrieve the remainder of "
+        "the results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+        "modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        reason=Gone.reason,
+        code=Gone.code,
+        metadata={"continue": _token(_ANY_VERSION, start)},
+    )
 
 
 def parse_version(text: str) -> int:

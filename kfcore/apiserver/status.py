@@ -127,7 +127,7 @@ def _details(resource: Resource, name: str) -> StatusDetails:
 def status_body(error: ApiError) -> Manifest:
     """The Status of a refusal; what is empty is left out, as the server does."""
     status = error.status
-    body: Manifest = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    body: Manifest = {"kind": "Status", "apiVersion": "v1", "metadata": status.metadata, "status": "Failure"}
     body["message"] = status.message
     if status.reason:
         body["reason"] = status.reason

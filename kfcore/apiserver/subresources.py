@@ -117,7 +117,7 @@ class Subresources:
             route.namespace,
             route.name,
             change,
-            dry_run=dry_run(request.query),
+            dry_run=dry_run(request),
             subresource="scale",
             owner=owner_of(request, self._objects.now()),
         )
@@ -154,7 +154,7 @@ class Subresources:
             return pod
 
         self._objects.update(
-            route.kind, route.namespace, route.name, change, subresource="binding", dry_run=dry_run(request.query)
+            route.kind, route.namespace, route.name, change, subresource="binding", dry_run=dry_run(request)
         )
         return _success(201)
 
@@ -166,7 +166,7 @@ class Subresources:
         metadata = body.get("metadata") or {}
         if isinstance(metadata, dict) and metadata.get("name") not in (None, route.name):
             raise bad_request("name in URL does not match name in Eviction object")
-        dry = dry_run(request.query, options)
+        dry = dry_run(request, options)
         pod = self._objects.read(route.kind, route.namespace, route.name).manifest
         demand_budget(self._objects, pod)
         if not dry and "deletionTimestamp" not in pod["metadata"]:
@@ -209,7 +209,7 @@ class Subresources:
             route.name,
             changed,
             subresource=part,
-            dry_run=dry_run(request.query),
+            dry_run=dry_run(request),
             owner=owner_of(request, self._objects.now()),
             validate=partial(pod_changes.validate_change, part),
         )

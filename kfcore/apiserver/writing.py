@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,11 @@ from kfcore.api.resource import Resource
 from kfcore.apiserver import apply, strategic
 from kfcore.apiserver.apply_checks import check_applied
 from kfcore.apiserver.conversion import served, served_bytes
-from kfcore.apiserver.deletion import DeleteOptions, parse_options
+from kfcore.apiserver.deletion import DELETE_OPTIONS, DeleteOptions, parse_options
 from kfcore.apiserver.field_validation import FieldValidation
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.objects import Change, Demand, Objects
-from kfcore.apiserver.ownership import owner_of
+from kfcore.apiserver.ownership import OPTIONS, owner_of
 from kfcore.apiserver.patch import json_patch, merge_patch
 from kfcore.apiserver.reading import Reading, list_body
 from kfcore.apiserver.representation import negotiate
@@ -41,22 +41,22 @@ from kfcore.client.errors import NotFound, RequestEntityTooLarge, UnsupportedMed
 BODY_LIMIT = 3 * 1024 * 1024
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
-_PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "PatchOptions", "patchoptions")
 
 
 def media_type(request: Request) -> str:
     return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
 
 
-def dry_run(query: Mapping[str, str], body: Manifest | None = None) -> bool:
-    value = query.get("dryRun", "")
+def dry_run(request: Request, body: Manifest | None = None) -> bool:
+    """Whether nothing is to be stored: the query says so, or (`body`) the options of a delete."""
+    value = request.query.get("dryRun", "")
     listed = (body or {}).get("dryRun")
     if listed:
         value = listed[0] if isinstance(listed, list) and len(listed) == 1 else listed
     if not value:
         return False
     if value != "All":
-        raise invalid(_PATCH_OPTIONS, "", [unsupported("dryRun", value, ("All",))])
+        raise invalid(OPTIONS.get(request.method, DELETE_OPTIONS), "", [unsupported("dryRun", value, ("All",))])
     return True
 
 
@@ -150,7 +150,7 @@ class Writing:
         manifest, validation = self._read(route.kind, request)
         if route.kind.create_only:
             return self._reviews.answer(route, manifest, request)
-        dry = dry_run(request.query)
+        dry = dry_run(request)
         owner = owner_of(request, self._objects.now())
         stored = self._objects.create(
             route.kind,
@@ -173,7 +173,7 @@ class Writing:
             route.name,
             lambda _: body,
             subresource=route.subresource,
-            dry_run=dry_run(request.query),
+            dry_run=dry_run(request),
             replaces=True,
             owner=owner_of(request, self._objects.now()),
             unknown=validation.unknown,
@@ -194,7 +194,7 @@ class Writing:
             validation.check_patched(changed)
             return changed
 
-        dry = dry_run(request.query)
+        dry = dry_run(request)
         stored = self._objects.update(
             route.kind,
             route.namespace,
@@ -212,7 +212,7 @@ class Writing:
         kind, query = route.kind, request.query
         manager = query.get("fieldManager", "")
         if not manager:
-            raise invalid(_PATCH_OPTIONS, "", [required("fieldManager", "is required for apply patch")])
+            raise invalid(OPTIONS["PATCH"], "", [required("fieldManager", "is required for apply patch")])
         body = check_kind(kind.resource, read_yaml(request.body, kind.resource.kind), custom=kind.custom, exact=True)
         metadata = body.setdefault("metadata", {})
         if not isinstance(metadata, dict):
@@ -231,7 +231,7 @@ class Writing:
             subresource=route.subresource,
             now=self._objects.now(),
         )
-        dry, demand = dry_run(query), self._demands(request, kind)
+        dry, demand = dry_run(request), self._demands(request, kind)
         exists = self._objects.collection(kind).get(route.namespace, route.name) is not None
         if not exists and not route.subresource:
             manifest = applier.create(body)
@@ -256,7 +256,7 @@ class Writing:
         if not isinstance(body, dict):
             raise bad_request("the body of a delete must be DeleteOptions")
         options = parse_options(body, dict(request.query))
-        dry = dry_run(request.query, body)
+        dry = dry_run(request, body)
         if not route.name:
             return self._delete_collection(route, request, options, dry=dry)
         if route.subresource:
@@ -315,6 +315,23 @@ def check_kind(resource: Resource, body: Any, *, custom: bool, exact: bool = Fal
     return body
 
 
+def _read_patch(type_: str, body: bytes) -> Any:
+    """A patch's body. Raises BadRequest for one that is not JSON, or not of the form that its media type has."""
+    if len(body) > BODY_LIMIT:
+        raise RequestEntityTooLarge(f"Request entity too large: limit is {BODY_LIMIT}")
+    lead = "" if type_.startswith("application/strategic") else "error decoding patch: "
+    try:
+        patch = decode_json(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise bad_request(f"{lead}{error}") from error
+    expected: type = list if type_ == JSON_PATCH else dict
+    if not isinstance(patch, expected):
+        found = {dict: "object", list: "array", str: "string", bool: "bool"}.get(type(patch), "number")
+        go_type = "[]interface {}" if expected is list else "map[string]interface {}"
+        raise bad_request(f"{lead}json: cannot unmarshal {found} into Go value of type {go_type}")
+    return patch
+
+
 def patch_change(kind: ServedKind, type_: str, body: bytes) -> Change:
     """What a patch body does to an object, by its media type."""
     apply_patch: Callable[[Any, Any], Any]
@@ -327,9 +344,7 @@ def patch_change(kind: ServedKind, type_: str, body: bytes) -> Change:
             apply_patch = partial(strategic.strategic_patch, type_=type_of(kind))
         case _:
             raise UnsupportedMediaType("415: Unsupported Media Type")
-    patch = read_json(body, kind.resource.kind)
-    if type_ != JSON_PATCH and not isinstance(patch, dict):
-        raise bad_request("json: cannot unmarshal into Go value of type map[string]interface {}")
+    patch = _read_patch(type_, body)
 
     def change(manifest: Manifest) -> Manifest:
         before = manifest["metadata"]
