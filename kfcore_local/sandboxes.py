@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from kfcore_local.volume_contents import MountError
 class Wanted:
     """A container that is to be started. `directory` is the pod's own; `written` has the directories of its volumes
     that show API objects; `variables` are the container's, for paths that name them; `machine_directory` is where it
-    works when neither it nor its image says.
+    works when neither it nor its image says; `own_files` are files of its own by their paths in the container.
     """
 
     pod: LocalPod
@@ -36,14 +36,18 @@ class Wanted:
     written: Mapping[str, Path]
     variables: Mapping[str, str]
     machine_directory: Path
+    own_files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a container runs, and the directory in which it begins."""
+    """Where a container runs, and the directory in which it begins. `moved` are paths of the container that are
+    elsewhere for it, because nothing can be mounted.
+    """
 
     launcher: Launcher
     working_directory: str
+    moved: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Sandboxes(Protocol):

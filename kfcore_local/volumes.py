@@ -1,10 +1,13 @@
 """Which volumes a pod of plain processes can have. A process shares this machine's files, and nothing can be mounted
 for it alone, so only what is already at its place passes; for anything else the pod fails at once with the reason.
+What shows API objects is somewhere else, and is spoken of by that path on the command line and in variables.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from kfcore_local.images import Image, ImageMap
 from kfcore_local.pods import Container, LocalPod, Volume, VolumeMount
@@ -30,12 +33,23 @@ def problem(pod: LocalPod, images: ImageMap) -> str:
         places = {container.working_dir, image.home if image else ""} - {""}
         for mount in container.volume_mounts:
             volume = volumes.get(mount.name)
+            if volume is not None and volume.projections is not None:
+                continue
             is_claim = volume is not None and volume.persistent_volume_claim is not None
             if is_claim and os.path.normpath(mount.mount_path) in places:
                 continue
             if why := _mount_problem(volume, mount):
                 return f"MountVolume.SetUp failed for volume {mount.name!r} of {_named(container)}: {why}"
     return ""
+
+
+def written_paths(container: Container, written: Mapping[str, Path]) -> dict[str, Path]:
+    """Where what the kubelet has written is: what is said of the mount is true of this path."""
+    return {
+        os.path.normpath(mount.mount_path): written[mount.name] / (mount.sub_path or ".")
+        for mount in container.volume_mounts
+        if mount.name in written
+    }
 
 
 def _mount_problem(volume: Volume | None, mount: VolumeMount) -> str:
@@ -48,7 +62,8 @@ def _mount_problem(volume: Volume | None, mount: VolumeMount) -> str:
         return ""
     return (
         f"without namespaces nothing can be mounted at {mount.mount_path}; what works is a hostPath whose path is its "
-        f"mountPath, an emptyDir at {SHARED_MEMORY}, and a persistentVolumeClaim at the workingDir"
+        f"mountPath, an emptyDir at {SHARED_MEMORY}, a persistentVolumeClaim at the workingDir, and what is made of "
+        "API objects (configMap, secret, downwardAPI, projected)"
     )
 
 
