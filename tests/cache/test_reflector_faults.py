@@ -118,6 +118,20 @@ async def test_a_watch_that_fails_goes_on_where_it_was(
         assert wire.lists == 1, "the history was not lost, so nothing needed to be listed again"
 
 
+async def test_a_watch_whose_time_is_over_goes_on_in_another(
+    cache: Cache, server: FakeClient, wire: Any, clock: FakeClock
+) -> None:
+    wire.faults.end_watch(Pod, after=1)
+    async with running(cache, clock) as seen:
+        await clock.advance(5)
+        await create(server, "a")
+        await clock.advance(0)
+        await create(server, "b")
+        await clock.advance(1)
+        assert seen.lines == ["+a", "+b"]
+        assert (wire.lists, wire.watches) == (1, 2)
+
+
 async def test_a_connection_that_breaks_in_the_middle_loses_nothing(
     cache: Cache, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
@@ -253,7 +267,7 @@ async def test_a_server_without_streaming_lists_is_asked_for_pages(
         await create(server, "b")
         await clock.advance(5)
         assert seen.lines == ["+a", "+b"]
-        assert not any("sendInitialEvents" in call.query for call in wire.calls[2:])
+        assert not any("sendInitialEvents" in call.query for call in wire.calls[1:])
 
 
 @pytest.mark.parametrize("ends", ["breaks", "ends"])
@@ -261,16 +275,16 @@ async def test_half_a_list_is_not_taken_for_the_whole(
     ends: str, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:
     """What the half does not show would else be told as deleted."""
-    await create(server, "a", "b", "c")
+    await create(server, "a", "b", "c", "d")
     async with running(Cache(client, clock), clock) as seen:
-        assert seen.lines == ["+a", "+b", "+c"]
+        assert seen.lines == ["+a", "+b", "+c", "+d"]
         wire.faults.fail("watch", Pod, status(410, "Expired"))
         (wire.faults.break_watch if ends == "breaks" else wire.faults.end_watch)(Pod, after=2)
         wire.faults.cut()
         await remove(server, "a")
         await clock.advance(60)
         assert wire.lists > 2, "the list was begun, and begun again"
-        assert seen.lines == ["+a", "+b", "+c", "-a"]
+        assert seen.lines == ["+a", "+b", "+c", "+d", "-a"]
 
 
 async def test_nothing_is_shown_of_a_first_list_before_it_is_whole(
