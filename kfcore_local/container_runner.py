@@ -1,59 +1,34 @@
-"""One container of a pod over all its attempts: environment, start, exit, restart policy and back-off. The order of the
-pod's containers, its status and its end are `pod_worker.py`; the process itself is `container.py`.
+"""One container of a pod over all its attempts: start, hooks, probes, exit, restart policy and back-off. What it runs
+is `container_command.py`'s matter; the order of the pod's containers, its status and its end are `pod_worker.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
 from kfcore.api.meta import Manifest
-from kfcore.client.interface import Client
-from kfcore.clock import Clock
-from kfcore.controller.events import EventRecorder
-from kfcore_local import environment
+from kfcore_local import container_command, termination_message
 from kfcore_local.backoff import RestartBackoff
 from kfcore_local.container import Command, ContainerProcess, Exit, StartFailed
-from kfcore_local.container_log import ContainerLog, Selection
+from kfcore_local.container_command import NoCommand, PodFiles
+from kfcore_local.container_log import ContainerLog
 from kfcore_local.environment import ConfigError, PodFacts
-from kfcore_local.gpus import Gpus
-from kfcore_local.images import Image, ImageMap
-from kfcore_local.pod_network import PodNetwork
+from kfcore_local.hooks import run_hook
+from kfcore_local.machine import Machine
+from kfcore_local.pod_access import Running
 from kfcore_local.pod_status import ContainerRecord, timestamp
 from kfcore_local.pods import LocalPod
-from kfcore_local.sandboxes import Place, Sandboxes, Wanted
+from kfcore_local.probes import Probes
+from kfcore_local.probing import Target
 from kfcore_local.volume_contents import MountError
 
 CONFIG_RETRY = 5.0
-MESSAGE_LINES, MESSAGE_BYTES = 80, 2048
 SHUTDOWN_GRACE = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What every container of this node shares."""
-
-    client: Client
-    clock: Clock
-    recorder: EventRecorder
-    sandboxes: Sandboxes
-    node_name: str
-    bin_directory: Path
-    working_directory: Path
-    images: ImageMap
-    variables: Mapping[str, str]
-    gpus: Gpus
-
-    @property
-    def network(self) -> PodNetwork:
-        return self.sandboxes.network
-
-    @property
-    def host_ip(self) -> str:
-        return self.sandboxes.network.host_ip
+LEAST_GRACE_AFTER_HOOK = 2.0
+OUT_OF_MEMORY = "OOMKilled"
 
 
 class ContainerRunner:
@@ -65,23 +40,29 @@ class ContainerRunner:
         pod: LocalPod,
         record: ContainerRecord,
         facts: PodFacts,
-        directory: Path,
+        files: PodFiles,
         changed: Callable[[], None],
     ) -> None:
         self.record = record
         self.log: ContainerLog | None = None
         self.previous_log: ContainerLog | None = None
         self.started = asyncio.Event()
+        """The next container may start: this one runs, and its startup probe has succeeded."""
         self._machine = machine
         self._pod = pod
         self._facts = facts
-        self._directory = directory
+        self._files = files
+        self._directory = files.directory / record.container.name
+        self._message = self._directory / "termination-log"
         self._changed = changed
-        self._process: ContainerProcess | None = None
-        self._started_command: Command | None = None
+        self._target: Target | None = None
         self._stopping = asyncio.Event()
         self._grace = 0.0
         self._ran_for = 0.0
+        self._ending = ""
+        """Why the present run is being ended; empty while it is not."""
+        self._gave_up = False
+        """A probe or a hook has ended the run: it is tried again, whatever its exit code."""
 
     def find_logs(self) -> None:
         """Take up the logs that an earlier kubelet wrote of the container."""
@@ -99,9 +80,9 @@ class ContainerRunner:
     @property
     def running(self) -> tuple[ContainerProcess, Command] | None:
         """The container's process and the command that it was started with, while it runs."""
-        if self._process is None or self._started_command is None:
+        if self._target is None:
             return None
-        return self._process, self._started_command
+        return self._target.running.process, self._target.running.command
 
     async def run(self) -> None:
         ended = self.record.state.get("terminated")
@@ -120,21 +101,28 @@ class ContainerRunner:
         """End the container, and start it no more."""
         self._grace = grace
         self._stopping.set()
-        if self._process is not None:
-            self._machine.recorder.normal(self._pod, "Killing", f"Stopping container {self.record.container.name}")
-            await self._process.stop(grace, self._machine.clock)
+        if self._target is not None:
+            await self._end(self._target, grace, f"Stopping container {self.record.container.name}")
 
     async def kill(self) -> None:
         """End the container at once, also while it has its grace."""
         self._stopping.set()
-        if self._process is not None:
-            await self._process.kill()
+        if self._target is not None:
+            await self._target.running.process.kill()
+
+    async def out_of_memory(self) -> None:
+        """End this run of the container: it has more memory than its limit allows."""
+        if self._target is not None:
+            self._ending = OUT_OF_MEMORY
+            await self._target.running.process.kill()
 
     def _restarts(self, exit_: Exit) -> bool:
         record, policy = self.record, self._pod.spec.restart_policy
+        if record.is_ephemeral:
+            return False
         if record.is_init:
             return record.container.is_sidecar or (exit_.code != 0 and policy != "Never")
-        return policy == "Always" or (policy == "OnFailure" and exit_.code != 0)
+        return policy == "Always" or (policy == "OnFailure" and (exit_.code != 0 or self._gave_up))
 
     async def _attempt(self) -> Exit | None:
         """One run. None when there was none: the container was stopped before, or can never start."""
@@ -146,12 +134,16 @@ class ContainerRunner:
             record.last_state = record.state
         if record.last_state:
             record.restart_count += 1
+        self._ending, self._gave_up = "", False
         started_at = self._machine.clock.now()
         record.container_id = f"kfcore://{self._pod.metadata.uid}/{container.name}/{record.restart_count}"
         try:
             self.previous_log, self.log = self.log, self._new_log()
+            termination_message.make_file(self._message)
         except OSError as error:
             return self._not_started(started_at, f"cannot write its log: {error}")
+        if container.image:
+            self._event("Pulled", f'Container image "{container.image}" already present on machine')
         self._event("Created", f"Created container: {container.name}")
         try:
             process = await ContainerProcess.start(
@@ -160,8 +152,11 @@ class ContainerRunner:
         except (StartFailed, OSError) as error:
             self.log.close()
             return self._not_started(started_at, str(error))
-        self._started_command = process.inside
-        return await self._watch(process, started_at)
+        self._event("Started", f"Started container {container.name}")
+        running = Running(process, process.inside, record.container_id)
+        machine, address = self._machine, self._facts.pod_ip
+        self._target = Target(machine.network, machine.clock, address, container, running)
+        return await self._watch(self._target, started_at)
 
     def _not_started(self, started_at: datetime, why: str) -> Exit:
         name = self.record.container.name
@@ -169,38 +164,97 @@ class ContainerRunner:
         self._ended(Exit(128), started_at, "StartError", f"failed to start container: {why}")
         return Exit(128)
 
-    async def _watch(self, process: ContainerProcess, started_at: datetime) -> Exit:
-        record, clock = self.record, self._machine.clock
+    async def _watch(self, target: Target, started_at: datetime) -> Exit:
+        clock, process = self._machine.clock, target.running.process
         assert self.log is not None
-        self._process = process
-        record.state = {"running": {"startedAt": timestamp(started_at)}}
-        self._event("Started", f"Started container {record.container.name}")
-        self.started.set()
-        self._changed()
         begun = clock.monotonic()
         try:
             if self._stopping.is_set():
                 exit_ = await process.stop(self._grace, clock)
             else:
-                exit_ = await process.wait()
+                async with asyncio.TaskGroup() as group:
+                    life = group.create_task(self._live(target, started_at))
+                    exit_ = await process.wait()
+                    life.cancel()
         except asyncio.CancelledError:
             # kfcore itself ends: as when a machine is shut down, there is a moment to put things away.
             await asyncio.shield(process.stop(min(SHUTDOWN_GRACE, self._pod_grace), clock))
             raise
         finally:
-            self._process = None
+            self._target = None
+            self.record.started = self.record.probed_ready = False
             self.log.close()
         self._ran_for = clock.monotonic() - begun
-        message = ""
-        if exit_.code and record.container.termination_message_policy == "FallbackToLogsOnError":
-            message = await _last_lines(self.log)
-        self._ended(exit_, started_at, "Completed" if exit_.code == 0 else "Error", message)
+        message = await termination_message.last_words(
+            self._message,
+            self.record.container.termination_message_policy,
+            self.log,
+            failed=exit_.code != 0,
+            containers=len(self._pod.spec.init_containers) + len(self._pod.spec.containers),
+        )
+        usual = "Completed" if exit_.code == 0 else "Error"
+        self._ended(exit_, started_at, OUT_OF_MEMORY if self._ending == OUT_OF_MEMORY else usual, message)
         return exit_
+
+    async def _live(self, target: Target, started_at: datetime) -> None:
+        """What happens while the process runs: the hook after its start, and then its probes."""
+        hook = self.record.container.lifecycle.post_start
+        if hook is not None and (problem := await run_hook(target, hook, "post-start")):
+            self._event("FailedPostStartHook", f"PostStartHook failed: {problem}", warning=True)
+            self._gave_up = True
+            await self._end(target, self._pod_grace, "FailedPostStartHook")
+            return
+        self.record.state = {"running": {"startedAt": timestamp(started_at)}}
+        self._changed()
+        await Probes(target, self).run()
+
+    async def _end(self, target: Target, grace: float, why: str) -> None:
+        """The hook before its end, then SIGTERM, and SIGKILL when the grace is over. Once for each run."""
+        clock, hook = self._machine.clock, self.record.container.lifecycle.pre_stop
+        again, self._ending = bool(self._ending), self._ending or why
+        left = grace
+        if not again:
+            self._event("Killing", why)
+            if hook is not None and grace > 0:
+                begun = clock.monotonic()
+                if problem := await run_hook(target, hook, "pre-stop", grace):
+                    self._event("FailedPreStopHook", f"PreStopHook failed: {problem}", warning=True)
+                left = max(grace - (clock.monotonic() - begun), LEAST_GRACE_AFTER_HOOK)
+        await target.running.process.stop(left, clock)
 
     @property
     def _pod_grace(self) -> float:
         grace = self._pod.spec.termination_grace_period_seconds
         return 30.0 if grace is None else float(grace)
+
+    # ── Probed ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def has_started(self) -> None:
+        self.record.started = True
+        self.started.set()
+        self._changed()
+
+    def is_ready(self, ready: bool) -> None:
+        if self.record.probed_ready != ready:
+            self.record.probed_ready = ready
+            self._changed()
+
+    def was_unhealthy(self, message: str) -> None:
+        self._event("Unhealthy", message, warning=True)
+
+    async def has_failed(self, kind: str, grace: int | None) -> None:
+        if self._target is None or self._stopping.is_set():
+            return
+        restarts = self._pod.spec.restart_policy != "Never" or self.record.is_init
+        self._gave_up = True
+        why = f"Container {self.record.container.name} failed {kind} probe"
+        await self._end(
+            self._target,
+            self._pod_grace if grace is None else float(grace),
+            f"{why}, will be restarted" if restarts else why,
+        )
+
+    # ── how it is told ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _ended(self, exit_: Exit, started_at: datetime, reason: str, message: str) -> None:
         state: Manifest = {"exitCode": exit_.code, "reason": reason}
@@ -227,68 +281,37 @@ class ContainerRunner:
 
     async def _command(self) -> Command | None:
         """The command to run; None when the container was stopped while it waited for its configuration."""
-        machine, container = self._machine, self.record.container
+        container = self.record.container
         while not self._stopping.is_set():
             try:
-                variables = await environment.variables(machine.client, self._pod, container, self._facts)
-                image = machine.images.find(container.image)
-                place = await self._place(image, variables.values)
-            except (ConfigError, MountError) as error:
+                return await container_command.command_of(
+                    self._machine, self._pod, container, self._facts, self._files, self._message
+                )
+            except ConfigError as error:
                 self._wait("CreateContainerConfigError", str(error))
-                await self._sleep(CONFIG_RETRY)
-                continue
-            if not container.command and (image is None or not image.command):
-                self._wait("CreateContainerError", environment.missing_command(container))
+            except MountError as error:
+                self._wait("ContainerCreating", str(error), event="FailedMount")
+            except NoCommand as error:
+                self._wait("CreateContainerError", str(error))
                 await self._stopping.wait()
                 break
-            values = machine.network.rewrite_variables(self._pod, variables)
-            defaults = {"KFCORE_POD_IP": self._facts.pod_ip, "NB_PREFIX": "/"}
-            start = [environment.expand(part, {**defaults, **values}) for part in image.command] if image else []
-            given = [
-                machine.network.rewrite_argument(self._pod, part)
-                for part in environment.command_line(container, values)
-            ]
-            argv = given if container.command else [*start, *given]
-            base = environment.base_environment(machine.bin_directory, image.bin_directory if image else None)
-            gpus = machine.gpus.variables(self._pod.metadata.uid, container.name, container.resources.limits)
-            env = {**base, **machine.variables, **gpus, **self._pod_environment(), **values}
-            return Command(argv, env, place.working_directory, place.launcher)
+            await self._sleep(CONFIG_RETRY)
         return None
 
-    async def _place(self, image: Image | None, variables: Mapping[str, str]) -> Place:
-        """Where to start it. Raises MountError."""
-        machine = self._machine
-        pod_directory = self._directory.parent
-        wanted = Wanted(
-            self._pod, self.record.container, image, pod_directory, {}, variables, machine.working_directory
-        )
-        return await machine.sandboxes.place(wanted)
-
-    def _pod_environment(self) -> dict[str, str]:
-        return {
-            "HOSTNAME": self._pod.spec.hostname or self._pod.name,
-            **self._machine.network.pod_variables(self._pod),
-        }
-
-    def _wait(self, reason: str, message: str) -> None:
+    def _wait(self, reason: str, message: str, event: str = "Failed") -> None:
         waiting = {"waiting": {"reason": reason, "message": message}}
         if self.record.state != waiting:
             if "terminated" in self.record.state:
                 self.record.last_state = self.record.state
             self.record.state = waiting
-            self._event("Failed", f"Error: {message}", warning=True)
+            self._event(event, f"Error: {message}" if event == "Failed" else message, warning=True)
             self._changed()
 
     async def _sleep(self, seconds: float) -> None:
         """Until the time is over or the container is stopped."""
-        timer = self._machine.clock.call_later(seconds, (over := asyncio.Event()).set)
-        waits = [asyncio.ensure_future(over.wait()), asyncio.ensure_future(self._stopping.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            for wait in waits:
-                wait.cancel()
+        with suppress(TimeoutError):
+            async with self._machine.clock.timeout(seconds):
+                await self._stopping.wait()
 
     def _new_log(self) -> ContainerLog:
         """A log for this attempt; the one before stays for `--previous`, older ones go."""
@@ -300,8 +323,3 @@ class ContainerRunner:
     def _event(self, reason: str, message: str, *, warning: bool = False) -> None:
         recorder = self._machine.recorder
         (recorder.warning if warning else recorder.normal)(self._pod, reason, message)
-
-
-async def _last_lines(log: ContainerLog) -> str:
-    chunks = [chunk async for chunk in log.read(Selection(tail=MESSAGE_LINES))]
-    return b"".join(chunks)[-MESSAGE_BYTES:].decode(errors="replace")

@@ -26,9 +26,9 @@ from kfcore.clock import Clock, SystemClock
 from kfcore.controller.events import EventRecorder
 from kfcore_local import container_log, container_streams
 from kfcore_local.container import Command, ContainerProcess
-from kfcore_local.container_runner import Machine
 from kfcore_local.gpus import Gpus
 from kfcore_local.images import ImageMap
+from kfcore_local.machine import Machine
 from kfcore_local.node import keep_node
 from kfcore_local.pod_worker import PodWorker
 from kfcore_local.pods import LocalPod
@@ -167,7 +167,8 @@ class Kubelet:
     async def attach(self, pod: Manifest, container: str, streams: Streams) -> int:
         """Implements `kfcore.apiserver.streaming.PodProcesses`."""
         process, _ = self._running(pod, container)
-        found: Manifest = next((c for c in pod["spec"]["containers"] if c["name"] == container), {})
+        lists = (pod["spec"].get(name) or () for name in ("containers", "initContainers", "ephemeralContainers"))
+        found: Manifest = next((c for containers in lists for c in containers if c["name"] == container), {})
         return await container_streams.attach(process, streams, once=bool(found.get("stdinOnce")))
 
     async def connect(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

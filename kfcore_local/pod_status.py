@@ -1,11 +1,10 @@
-"""A pod's status from the states of its containers: phase, conditions, container statuses, by kubelet's rules. Pure."""
+"""A pod's status from the states of its containers: phase and container statuses, by kubelet's rules. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from kfcore.api.meta import Manifest, rfc3339
 from kfcore_local.pods import Container, LocalPod
@@ -25,6 +24,11 @@ class ContainerRecord:
     last_state: Manifest = field(default_factory=dict)
     restart_count: int = 0
     container_id: str = ""
+    is_ephemeral: bool = False
+    started: bool = False
+    """Its startup probe has succeeded, or it has none and runs."""
+    probed_ready: bool = False
+    """Its readiness probe says so, or it has none and runs."""
 
     @property
     def running(self) -> bool:
@@ -40,7 +44,7 @@ class ContainerRecord:
     def ready(self) -> bool:
         if self.is_init and not self.container.is_sidecar:
             return self.done
-        return self.running
+        return self.running and self.started and self.probed_ready
 
     @property
     def done(self) -> bool:
@@ -49,7 +53,7 @@ class ContainerRecord:
     @property
     def initialized(self) -> bool:
         """Of an init container: the next one may start."""
-        return self.running if self.container.is_sidecar else self.done
+        return self.running and self.started if self.container.is_sidecar else self.done
 
     def status(self) -> Manifest:
         return {
@@ -58,7 +62,7 @@ class ContainerRecord:
             "imageID": "",
             **({"containerID": self.container_id} if self.container_id else {}),
             "ready": self.ready,
-            "started": self.running,
+            "started": self.running and self.started,
             "restartCount": self.restart_count,
             "state": self.state,
             "lastState": self.last_state,
@@ -86,16 +90,13 @@ def pod_status(
     pod: LocalPod,
     init: Sequence[ContainerRecord],
     main: Sequence[ContainerRecord],
+    ephemeral: Sequence[ContainerRecord],
     place: PodPlace,
     fate: PodFate,
-    conditions: Sequence[Manifest],
-    now: datetime,
 ) -> Manifest:
-    """The status to write. `conditions` are the present ones: what others wrote there is kept."""
-    phase = pod_phase(pod.spec.restart_policy, init, main, fate)
+    """The status to write, without its conditions (`pod_conditions.py`)."""
     status: Manifest = {
-        "phase": phase,
-        "conditions": _conditions(phase, init, main, conditions, timestamp(now)),
+        "phase": pod_phase(pod.spec.restart_policy, init, main, fate),
         "hostIP": place.host_ip,
         "hostIPs": [{"ip": place.host_ip}],
         "podIP": place.pod_ip,
@@ -105,6 +106,8 @@ def pod_status(
     }
     if init:
         status["initContainerStatuses"] = [record.status() for record in init]
+    if ephemeral:
+        status["ephemeralContainerStatuses"] = [record.status() for record in ephemeral]
     if fate.reason:
         status["reason"] = fate.reason
     if fate.message:
@@ -131,48 +134,3 @@ def pod_phase(policy: str, init: Sequence[ContainerRecord], main: Sequence[Conta
     if all(record.exit_code == 0 for record in main):
         return "Succeeded"
     return "Failed" if policy == "Never" or fate.stopping else "Running"
-
-
-def _conditions(
-    phase: str,
-    init: Sequence[ContainerRecord],
-    main: Sequence[ContainerRecord],
-    present: Sequence[Manifest],
-    now: str,
-) -> list[Manifest]:
-    wanted = [
-        _condition("PodScheduled", ""),
-        _condition("Initialized", _uninitialized(phase, init)),
-        _condition("ContainersReady", _unready(phase, main)),
-        _condition("Ready", _unready(phase, main)),
-    ]
-    if phase in {"Succeeded", "Failed"}:
-        for condition in wanted[1:]:
-            if condition["status"] == "False":
-                condition["reason"] = "PodCompleted" if phase == "Succeeded" else "PodFailed"
-                condition.pop("message", None)
-            elif phase == "Succeeded":
-                condition["reason"] = "PodCompleted"
-    old = {condition.get("type"): condition for condition in present}
-    for condition in wanted:
-        before = old.pop(condition["type"], {})
-        same = before.get("status") == condition["status"]
-        condition["lastTransitionTime"] = before.get("lastTransitionTime", now) if same else now
-    return [*wanted, *old.values()]
-
-
-def _condition(type_: str, problem: str) -> Manifest:
-    if not problem:
-        return {"type": type_, "status": "True"}
-    reason = "ContainersNotInitialized" if type_ == "Initialized" else "ContainersNotReady"
-    return {"type": type_, "status": "False", "reason": reason, "message": problem}
-
-
-def _uninitialized(phase: str, init: Sequence[ContainerRecord]) -> str:
-    names = [record.container.name for record in init if not record.initialized]
-    return f"containers with incomplete status: [{' '.join(names)}]" if names and phase != "Succeeded" else ""
-
-
-def _unready(phase: str, main: Sequence[ContainerRecord]) -> str:
-    names: list[Any] = [record.container.name for record in main if not record.ready]
-    return f"containers with unready status: [{' '.join(names)}]" if names else ""

@@ -1,31 +1,39 @@
-"""One pod from bound to deleted: its containers in order, its status to the API server, its end. A pod comes in and its
-changes, status patches and the final delete go out.
+"""One pod from bound to deleted: its volumes, its containers in order, its end. A pod comes in and its changes; what
+the API server is told of it goes out by `pod_reports.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from kfcore.api.meta import Manifest
-from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, NotFound
-from kfcore.client.interface import Preconditions
 from kfcore.clock import Timer
 from kfcore_local import recovery
 from kfcore_local.container import kill_marked
-from kfcore_local.container_runner import ContainerRunner, Machine
+from kfcore_local.container_command import PodFiles
+from kfcore_local.container_runner import ContainerRunner
 from kfcore_local.environment import PodFacts
+from kfcore_local.machine import Machine
+from kfcore_local.pod_conditions import pod_conditions
+from kfcore_local.pod_reports import PodReports
 from kfcore_local.pod_status import ContainerRecord, PodFate, PodPlace, pod_status, timestamp
-from kfcore_local.pods import Container, LocalPod
+from kfcore_local.pod_volumes import PodVolumes
+from kfcore_local.pods import LocalPod
+from kfcore_local.volume_contents import MountError
 
 log = structlog.get_logger(__name__)
 
-RETRY_SECONDS = 1.0
+FIRST_MOUNT_RETRY, LONGEST_MOUNT_RETRY = 0.5, 10.0
+LEAST_GRACE = 2.0
+"""What a sidecar gets when the others have used up the pod's grace."""
 
 
 class PodWorker:
@@ -37,18 +45,29 @@ class PodWorker:
         self._machine = machine
         self._init: list[ContainerRunner] = []
         self._main: list[ContainerRunner] = []
+        self._ephemeral: list[ContainerRunner] = []
+        self._facts = PodFacts("", machine.host_ip, machine.node_name)
+        self._volumes: PodVolumes | None = None
+        self._mounted = False
         self._place: PodPlace | None = None
         self._fate = PodFate()
         self._stop = asyncio.Event()
         self._deleted = asyncio.Event()
         self._gone = asyncio.Event()
         self._dirty = asyncio.Event()
-        self._writing = asyncio.Lock()
-        self._written: Manifest = {}
+        self._updated = asyncio.Event()
+        self._grace_changed = asyncio.Event()
+        self._reports = PodReports(machine.client, machine.clock, pod, self._gone)
         self.update(pod)
 
     def update(self, pod: LocalPod) -> None:
         self.pod = pod
+        self._updated.set()
+        self._grace_changed.set()
+        if self._volumes is not None:
+            self._volumes.update(pod)
+        if pod.spec.readiness_gates:
+            self._dirty.set()
         if pod.metadata.deletion_timestamp is not None:
             self._deleted.set()
             self._stop.set()
@@ -61,17 +80,17 @@ class PodWorker:
 
     def runner(self, container: str) -> ContainerRunner | None:
         """Who runs the container; None when it is not the pod's, or the pod has not come to it."""
-        return next((r for r in (*self._init, *self._main) if r.record.container.name == container), None)
+        return next((runner for runner in self._runners() if runner.record.container.name == container), None)
 
     async def run(self) -> None:
         try:
             if self.pod.is_finished:
-                self._make_runners(PodFacts("", self._machine.host_ip, self._machine.node_name))
+                self._make_runners()
                 self._take_up()
             elif not self._deleted.is_set():
                 await self._live_or_fail()
             await self._deleted.wait()
-            await self._delete()
+            await self._reports.confirm_deletion()
             shutil.rmtree(self.directory, ignore_errors=True)  # else the next kubelet has the logs, or clears up
         finally:
             self._machine.gpus.release(self.pod.metadata.uid)
@@ -94,8 +113,9 @@ class PodWorker:
         address = machine.network.add_pod(pod)
         start_time = pod.status.start_time or machine.clock.now()
         self._place = PodPlace(address, machine.host_ip, start_time)
-        facts = PodFacts(address, machine.host_ip, machine.node_name)
-        self._make_runners(facts)
+        self._facts = PodFacts(address, machine.host_ip, machine.node_name)
+        self._volumes = PodVolumes(machine.client, machine.clock, pod, self._facts, self.directory)
+        self._make_runners()
         if pod.status.container_statuses and not await self._recover():
             await self._write_status()
             return
@@ -108,24 +128,55 @@ class PodWorker:
             machine.network.expect_peers(pod, [v.value for v in container.env if v.value_from is None])
         deadline = self._set_deadline(start_time)
         async with asyncio.TaskGroup() as group:
-            writer = group.create_task(self._keep_status())
-            stopper = group.create_task(self._stop_when_asked())
-            killer = group.create_task(self._kill_when_gone())
-            self._dirty.set()
-            await self._run_containers()
-            writer.cancel()
-            stopper.cancel()
-            killer.cancel()
+            beside = [
+                group.create_task(self._keep_status()),
+                group.create_task(self._stop_when_asked()),
+                group.create_task(self._kill_when_gone()),
+            ]
+            if await self._set_up_volumes(self._volumes):
+                self._mounted = True
+                self._dirty.set()
+                beside += [group.create_task(self._volumes.run()), group.create_task(self._run_ephemeral())]
+                await self._run_containers()
+                await self._kill(self._ephemeral)
+            for task in beside:
+                task.cancel()
             if deadline is not None:
                 deadline.cancel()
+        self._mounted = False
         machine.gpus.release(pod.metadata.uid)  # before anybody hears that the pod has ended
         await self._write_status()
-        log.info("pod.ended", namespace=pod.namespace, name=pod.name, phase=self._written.get("phase"))
+        log.info("pod.ended", namespace=pod.namespace, name=pod.name, phase=self._reports.written.get("phase"))
 
-    def _make_runners(self, facts: PodFacts) -> None:
+    def _make_runners(self) -> None:
         spec = self.pod.spec
-        self._init = [self._new_runner(container, facts, is_init=True) for container in spec.init_containers]
-        self._main = [self._new_runner(container, facts, is_init=False) for container in spec.containers]
+        self._init = [self._new_runner(ContainerRecord(container, is_init=True)) for container in spec.init_containers]
+        self._main = [self._new_runner(ContainerRecord(container)) for container in spec.containers]
+
+    def _new_runner(self, record: ContainerRecord) -> ContainerRunner:
+        if self.pod.spec.init_containers and not record.is_ephemeral:
+            record.state = {"waiting": {"reason": "PodInitializing"}}
+        files = PodFiles(self.directory, self._volumes.directories if self._volumes is not None else {})
+        return ContainerRunner(self._machine, self.pod, record, self._facts, files, self._dirty.set)
+
+    async def _set_up_volumes(self, volumes: PodVolumes) -> bool:
+        """Whether the containers may start: not when the pod is stopped before its volumes are there."""
+        wait, first = FIRST_MOUNT_RETRY, self._init[:1] or self._main
+        while not self._stop.is_set():
+            try:
+                await volumes.set_up()
+            except MountError as error:
+                self._machine.recorder.warning(self.pod, "FailedMount", str(error))
+                for runner in first:
+                    runner.record.state = {"waiting": {"reason": "ContainerCreating", "message": str(error)}}
+                self._dirty.set()
+                with suppress(TimeoutError):
+                    async with self._machine.clock.timeout(wait):
+                        await self._stop.wait()
+                wait = min(wait * 2, LONGEST_MOUNT_RETRY)
+            else:
+                return True
+        return False
 
     def _take_up(self) -> bool:
         """Begin from what an earlier kubelet wrote: whether the pod goes on."""
@@ -145,12 +196,6 @@ class PodWorker:
             message = "kfcore was started again: the containers that are not done are started again too"
             self._machine.recorder.normal(self.pod, "SandboxChanged", message)
         return goes_on
-
-    def _new_runner(self, container: Container, facts: PodFacts, *, is_init: bool) -> ContainerRunner:
-        record = ContainerRecord(container, is_init)
-        if self.pod.spec.init_containers:
-            record.state = {"waiting": {"reason": "PodInitializing"}}
-        return ContainerRunner(self._machine, self.pod, record, facts, self.directory / container.name, self._dirty.set)
 
     async def _run_containers(self) -> None:
         """Init containers one after the other, then the others together; sidecars end last."""
@@ -176,6 +221,21 @@ class PodWorker:
             for runner in reversed(running):
                 await runner.stop(self._grace())
 
+    async def _run_ephemeral(self) -> None:
+        """Containers that come to be while the pod runs, for somebody who looks into it. They end with the others."""
+        earlier = {status.name: status for status in self.pod.status.ephemeral_container_statuses}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._updated.clear()
+                for container in self.pod.spec.ephemeral_containers:
+                    if self.runner(container.name) is None:
+                        found = container if container.command else msgspec.structs.replace(container, command=["sh"])
+                        record = ContainerRecord(found, is_ephemeral=True)
+                        recovery.remember(record, earlier.get(container.name), timestamp(self._machine.clock.now()))
+                        self._ephemeral.append(self._new_runner(record))
+                        group.create_task(self._ephemeral[-1].run())
+                await self._updated.wait()
+
     def _set_deadline(self, start_time: datetime) -> Timer | None:
         seconds = self.pod.spec.active_deadline_seconds
         if seconds is None:
@@ -196,13 +256,37 @@ class PodWorker:
             self._fate = PodFate(stopping=True)
         grace = self._grace()
         async with asyncio.TaskGroup() as group:
+            hurry = group.create_task(self._shorten_grace(grace))
+            await self._stop_in_order(grace)
+            hurry.cancel()
+
+    async def _stop_in_order(self, grace: float) -> None:
+        """Sidecars end last, in the time that is left."""
+        clock, sidecars = self._machine.clock, [r for r in self._init if r.record.container.is_sidecar]
+        begun = clock.monotonic()
+        async with asyncio.TaskGroup() as group:
             for runner in self._runners():
-                group.create_task(runner.stop(grace))
+                if runner not in sidecars:
+                    group.create_task(runner.stop(grace))
+        for runner in reversed(sidecars):
+            left = grace - (clock.monotonic() - begun)
+            await runner.stop(left if left > LEAST_GRACE else min(LEAST_GRACE, grace))
+
+    async def _shorten_grace(self, grace: float) -> None:
+        """A second deletion may give less time than the first."""
+        while (shorter := self._grace()) >= grace:
+            self._grace_changed.clear()
+            await self._grace_changed.wait()
+        await self._machine.clock.sleep(shorter)
+        await self._kill(list(self._runners()))
 
     async def _kill_when_gone(self) -> None:
         await self._gone.wait()
+        await self._kill(list(self._runners()))
+
+    async def _kill(self, runners: Sequence[ContainerRunner]) -> None:
         async with asyncio.TaskGroup() as group:
-            for runner in self._runners():
+            for runner in runners:
                 group.create_task(runner.kill())
 
     def _grace(self) -> float:
@@ -215,6 +299,7 @@ class PodWorker:
     def _runners(self) -> Iterator[ContainerRunner]:
         yield from self._init
         yield from self._main
+        yield from self._ephemeral
 
     # ── what the API server is told ──────────────────────────────────────────────────────────────────────────────────
 
@@ -225,49 +310,19 @@ class PodWorker:
             await self._write_status()
 
     async def _write_status(self) -> None:
-        """One merge patch of what changed since the last one; nothing when nothing did."""
-        async with self._writing:
-            while not self._gone.is_set():
-                status = self._status()
-                changes = {field: value for field, value in status.items() if self._written.get(field) != value}
-                if not changes:
-                    return
-                try:
-                    await self._machine.client.patch(
-                        LocalPod, self.pod.name, self.pod.namespace, {"status": changes}, subresource="status"
-                    )
-                except NotFound:
-                    self.gone()
-                except (ApiError, ConnectionFailed) as error:
-                    log.warning("pod.status_not_written", pod=self.pod.key, error=str(error))
-                    await self._machine.clock.sleep(RETRY_SECONDS)
-                else:
-                    self._written = status
+        await self._reports.write(self._status)
+        if self._gone.is_set():
+            self.gone()
 
     def _status(self) -> Manifest:
         assert self._place is not None
-        init = [runner.record for runner in self._init]
-        main = [runner.record for runner in self._main]
-        present = self._written.get("conditions") or self.pod.status.conditions
-        return pod_status(self.pod, init, main, self._place, self._fate, present, self._machine.clock.now())
+        init, main, ephemeral = (_records(runners) for runners in (self._init, self._main, self._ephemeral))
+        status = pod_status(self.pod, init, main, ephemeral, self._place, self._fate)
+        before = [*self.pod.status.conditions, *self._reports.written.get("conditions", ())]
+        now = timestamp(self._machine.clock.now())
+        status["conditions"] = pod_conditions(self.pod, status["phase"], init, main, before, now, sandbox=self._mounted)
+        return status
 
-    async def _delete(self) -> None:
-        """Confirm the deletion: the object goes when the processes have."""
-        if self._gone.is_set():
-            return
-        while True:
-            try:
-                await self._machine.client.delete(
-                    LocalPod,
-                    self.pod.name,
-                    self.pod.namespace,
-                    grace_period_seconds=0,
-                    preconditions=Preconditions(uid=self.pod.metadata.uid),
-                )
-            except (NotFound, Conflict):
-                return
-            except (ApiError, ConnectionFailed) as error:
-                log.warning("pod.not_deleted", pod=self.pod.key, error=str(error))
-                await self._machine.clock.sleep(RETRY_SECONDS)
-            else:
-                return
+
+def _records(runners: Sequence[ContainerRunner]) -> list[ContainerRecord]:
+    return [runner.record for runner in runners]

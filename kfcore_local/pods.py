@@ -242,6 +242,7 @@ class LocalPodStatus(Struct, frozen=True):
     conditions: list[dict[str, Any]] = []
     init_container_statuses: list[EarlierContainer] = []
     container_statuses: list[EarlierContainer] = []
+    ephemeral_container_statuses: list[EarlierContainer] = []
 
 
 class LocalPod(ServerObject, frozen=True):

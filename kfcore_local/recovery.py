@@ -22,9 +22,9 @@ def take_up(pod: LocalPod, init: Sequence[ContainerRecord], main: Sequence[Conta
     policy Never that lost a container, the pod has failed and nothing is started.
     """
     earlier = {status.name: status for status in pod.status.init_container_statuses}
-    lost_init = [_remember(record, earlier.get(record.container.name), now) for record in init]
+    lost_init = [remember(record, earlier.get(record.container.name), now) for record in init]
     earlier = {status.name: status for status in pod.status.container_statuses}
-    lost_main = [_remember(record, earlier.get(record.container.name), now) for record in main]
+    lost_main = [remember(record, earlier.get(record.container.name), now) for record in main]
     if pod.spec.restart_policy == "Never" and any((*lost_init, *lost_main)):
         return False
     if main and not any(starts(record, pod.spec.restart_policy) for record in main):
@@ -42,8 +42,8 @@ def starts(record: ContainerRecord, policy: str) -> bool:
     return ended is None or policy == "Always" or (policy == "OnFailure" and ended["exitCode"] != 0)
 
 
-def _remember(record: ContainerRecord, earlier: EarlierContainer | None, now: str) -> bool:
-    """Whether the container ran when kfcore ended."""
+def remember(record: ContainerRecord, earlier: EarlierContainer | None, now: str) -> bool:
+    """Put into a fresh record what was written of its container: whether that ran when kfcore ended."""
     if earlier is None:
         return False
     record.restart_count = earlier.restart_count

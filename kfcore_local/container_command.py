@@ -1,0 +1,106 @@
+"""What a container runs: its manifest, the objects that it refers to and what this machine has for its image come in, a
+`Command` goes out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kfcore_local import environment
+from kfcore_local.container import Command
+from kfcore_local.environment import ConfigError, PodFacts
+from kfcore_local.machine import Machine
+from kfcore_local.pods import Container, LocalPod, SecurityContext
+from kfcore_local.sandboxes import Wanted
+
+
+class NoCommand(Exception):
+    """Neither the manifest nor the image says what to run; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodFiles:
+    """What the kubelet has written for a pod: its own `directory`, and those of `volumes` by their names."""
+
+    directory: Path
+    volumes: Mapping[str, Path]
+
+
+async def command_of(
+    machine: Machine, pod: LocalPod, container: Container, facts: PodFacts, files: PodFiles, message: Path
+) -> Command:
+    """Raises ConfigError, MountError and NoCommand. `message` is the file of the container's last words."""
+    check_user(pod, container)
+    variables = await environment.variables(machine.client, pod, container, facts)
+    image = machine.images.find(container.image)
+    wanted = Wanted(
+        pod,
+        container,
+        image,
+        files.directory,
+        files.volumes,
+        variables.values,
+        machine.working_directory,
+        {container.termination_message_path: message} if container.termination_message_path else {},
+    )
+    place = await machine.sandboxes.place(wanted)
+    if not container.command and (image is None or not image.command):
+        raise NoCommand(environment.missing_command(container))
+    values = machine.network.rewrite_variables(pod, variables)
+    values |= {name: moved(values[name], place.moved) for name in variables.literal}
+    defaults = {"KFCORE_POD_IP": facts.pod_ip, "NB_PREFIX": "/"}
+    start = [environment.expand(part, {**defaults, **values}) for part in image.command] if image else []
+    given = [
+        moved(machine.network.rewrite_argument(pod, part), place.moved)
+        for part in environment.command_line(container, values)
+    ]
+    argv = given if container.command else [*start, *given]
+    base = environment.base_environment(machine.bin_directory, image.bin_directory if image else None)
+    gpus = machine.gpus.variables(pod.metadata.uid, container.name, container.resources.limits)
+    own = {"HOSTNAME": pod.spec.hostname or pod.name, **machine.network.pod_variables(pod)}
+    env = {**base, **machine.variables, **gpus, **own, **values}
+    return Command(argv, env, place.working_directory, place.launcher)
+
+
+def moved(text: str, paths: Mapping[str, Path]) -> str:
+    """`text` with paths of the container that are elsewhere on this machine as what they are here."""
+    for path, here in sorted(paths.items(), reverse=True):
+        text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", str(here).replace("\\", r"\\"), text)
+    return text
+
+
+def security_of(pod: LocalPod, container: Container) -> SecurityContext:
+    """A container's own settings, and the pod's for what it does not say."""
+    own, shared = container.security_context, pod.spec.security_context
+
+    def either(name: str) -> int | None:
+        value: int | None = getattr(own, name)
+        return getattr(shared, name) if value is None else value
+
+    non_root = shared.run_as_non_root if own.run_as_non_root is None else own.run_as_non_root
+    return SecurityContext(
+        run_as_user=either("run_as_user"),
+        run_as_group=either("run_as_group"),
+        run_as_non_root=non_root,
+        supplemental_groups=shared.supplemental_groups,
+        fs_group=shared.fs_group,
+    )
+
+
+def check_user(pod: LocalPod, container: Container) -> None:
+    """Raises ConfigError for a container that must not run as root and would."""
+    security = security_of(pod, container)
+    user = security.run_as_user
+    if not security.run_as_non_root:
+        return
+    if user == 0:
+        raise ConfigError("container's runAsUser breaks non-root policy")
+    if user is None and os.geteuid() == 0:
+        raise ConfigError(
+            "container has runAsNonRoot and image will run as root: kfcore runs as root here; say which user with "
+            "securityContext.runAsUser, or start kfcore as another user"
+        )
