@@ -50,6 +50,7 @@ from kfcore_local.sandboxes import Sandboxes, SharedMachine
 from kfcore_local.scheduler import Scheduler
 from kfcore_local.scratch import scratch_directory
 from kfcore_local.storage import add_storage_controllers, make_default_class
+from kfcore_local.troubles import CannotStart, taking_port, writing
 from kfcore_local.usage import Meter, Owner
 from kfcore_local.workloads import add_workload_controllers
 
@@ -59,7 +60,7 @@ MEASURE_SECONDS = 10.0
 PARTS = ("kubelet", "scheduler", "controllers", "operator")
 
 
-class KubeconfigInTheWay(Exception):
+class KubeconfigInTheWay(CannotStart):
     """The file to write is there and is not ours, so that it stays as it is."""
 
 
@@ -114,9 +115,14 @@ class LocalCluster:
         self._meter = Meter(self.containers, self.clock)
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await self._start(stack)
-            self._stack = stack.pop_all()
+        try:
+            async with AsyncExitStack() as stack:
+                await self._start(stack)
+                self._stack = stack.pop_all()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1 and isinstance(group.exceptions[0], CannotStart):
+                raise group.exceptions[0] from None  # the parts that ran already had nothing to do with it
+            raise
         return self
 
     async def __aexit__(
@@ -153,13 +159,15 @@ class LocalCluster:
             await make_default_class(self.client)
         tls = await certificate if certificate is not None else None
         http = HttpServer(server, token=self.token, port=self._port, tls=tls, also=API_NAMES)
-        await http.start()
+        with taking_port(self._port, "--port"):
+            await http.start()
         stack.push_async_callback(http.stop)
         self.url, self.authority = http.url, http.authority
         if "controllers" not in self._without:
             NamespaceContents(server.objects, (http.authority or b"").decode())
         self.kubeconfig = self._kubeconfig or root / "kubeconfig"
-        _write(self.kubeconfig, self.url, self.token, http.authority)
+        with writing("the kubeconfig", self.kubeconfig, "choose another file for --kubeconfig"):
+            _write(self.kubeconfig, self.url, self.token, http.authority)
         stack.callback(_remove, self.kubeconfig, self.token)
         group = await stack.enter_async_context(asyncio.TaskGroup())
 
@@ -197,8 +205,9 @@ class LocalCluster:
                 port=self._gateway_port,
                 open_socket=sandboxes.network.open_socket,
             )
-            await gateway.start()
             stack.push_async_callback(gateway.stop)
+            with taking_port(self._gateway_port, "--gateway-port"):
+                await gateway.start()
             run(gateway.run)
             self.gateway = gateway
             self.options = replace(self.options, service_door=gateway.door)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfcore_local.errors import ErrorStream
 from kfcore_local.manifests import BadInput, Document, read_files
+from kfcore_local.troubles import CannotStart, explain
 
 if TYPE_CHECKING:
     from kfcore.api.meta import CustomResource, Manifest
@@ -121,6 +122,14 @@ async def _run(documents: Sequence[Document], gang_scheduler_name: str, images: 
         raise
     except BadInput as error:
         return _refuse(error)
+    except CannotStart as error:
+        _tell(str(error))
+        return BAD_INPUT
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _tell(explain(error))
+        return BAD_INPUT
     return SUCCEEDED if all(outcome.succeeded for outcome in outcomes) else FAILED
 
 
@@ -143,7 +152,7 @@ async def _serve(asked: Up) -> int:
     from kfcore.apiserver.database import DataDirectoryError
     from kfcore.plugins import OperatorOptions
     from kfcore_local import instances, kubeconfigs
-    from kfcore_local.cluster import KubeconfigInTheWay, LocalCluster
+    from kfcore_local.cluster import LocalCluster
 
     options = OperatorOptions(gang_scheduler_name=asked.gang_scheduler_name)
     try:
@@ -173,14 +182,13 @@ async def _serve(asked: Up) -> int:
                 await asyncio.Event().wait()
     except BadInput as error:
         return _refuse(error)
-    except (
-        KubeconfigInTheWay,
-        DataDirectoryError,
-        instances.InstanceError,
-        kubeconfigs.MergeRefused,
-        OSError,
-    ) as error:
+    except (CannotStart, DataDirectoryError, instances.InstanceError, kubeconfigs.MergeRefused) as error:
         _tell(str(error))
+        return BAD_INPUT
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _tell(explain(error))
         return BAD_INPUT
     return SUCCEEDED
 

@@ -77,15 +77,6 @@ def test_a_file_that_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
     assert "production" in path.read_text()
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
-    with up("--kubeconfig", str(tmp_path / "a")) as (_, printed):
-        port = printed.splitlines()[0].rpartition(":")[2]
-        command = [KFCORE, "local", "up", "--port", port, "--kubeconfig", str(tmp_path / "b")]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    assert ended.returncode == 2
-    assert "address already in use" in ended.stderr
-
-
 async def test_the_operator_can_run_beside_it(tmp_path: Path) -> None:
     """The same job, served by `kfcore operator` over HTTP."""
     path = tmp_path / "kubeconfig"
