@@ -26,3 +26,21 @@ def local_run(example: str, timeout: float = 300) -> list[str]:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd="/")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout.splitlines()
+
+
+def process_of(pod: str, program: str) -> int:
+    """The process that a pod's container runs: the eldest with `program` among its arguments, as this machine counts.
+
+    A pod may count its processes from one, so what it says of itself is not what to kill.
+    """
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (directory / "cmdline").read_bytes().split(b"\0")
+            variables = (directory / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended meanwhile, or is somebody else's
+        if program.encode() in arguments and f"HOSTNAME={pod}".encode() in variables:
+            found.append(int(directory.name))
+    assert found, f"no process of {pod} runs {program}"
+    return min(found)

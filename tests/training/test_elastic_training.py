@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from local_run import EXAMPLES, needs
+from local_run import EXAMPLES, needs, process_of
 
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, untyped
@@ -27,11 +27,15 @@ pytestmark = [pytest.mark.slow, needs("torch", "demo"), needs("sklearn", "demo")
 Jobs, Pods = untyped(PyTorchJob.resource), untyped(Pod.resource)
 
 
-def an_elastic_job(snapshot: Path, **env: str) -> Manifest:
+def an_elastic_job(shared: Path, **env: str) -> Manifest:
     job: Manifest = yaml.safe_load((EXAMPLES / "pytorch/elastic.yaml").read_text())
-    (container,) = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    pod = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]
+    pod["volumes"][0]["hostPath"]["path"] = str(shared)
+    (container,) = pod["containers"]
+    container["volumeMounts"][0]["mountPath"] = str(shared)
     container["workingDir"] = str(EXAMPLES / "pytorch")
-    variables = {entry["name"]: entry["value"] for entry in container["env"]} | {"SNAPSHOT": str(snapshot), **env}
+    variables = {entry["name"]: entry["value"] for entry in container["env"]}
+    variables |= {"SNAPSHOT": str(shared / "snapshot.pt"), **env}
     container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
     return job
 
@@ -74,10 +78,9 @@ async def running(job: Manifest) -> AsyncIterator[Run]:
 
 
 async def test_a_worker_killed_mid_training_comes_back_and_the_job_succeeds(tmp_path: Path) -> None:
-    async with running(an_elastic_job(tmp_path / "snapshot.pt", EPOCHS="12", PAUSE="0.2")) as run:
-        agent = await run.shows("elastic-worker-1", r"of 2 trains from epoch 1 on, under torchrun (\d+)")
+    async with running(an_elastic_job(tmp_path, EPOCHS="12", PAUSE="0.2")) as run:
         await run.shows("elastic-worker-0", "epoch=3 |epoch=4 ")
-        os.kill(int(agent[1]), signal.SIGKILL)
+        os.kill(process_of("elastic-worker-1", "elastic_digits.py"), signal.SIGKILL)
         again = await run.shows("elastic-worker-0", r"of 2 trains from epoch ([2-9]|1\d) on")
         assert int(again[1]) >= 3
         assert await run.ends() == "Succeeded"
@@ -86,7 +89,7 @@ async def test_a_worker_killed_mid_training_comes_back_and_the_job_succeeds(tmp_
 
 
 async def test_a_job_scaled_up_mid_training_goes_on_with_more_workers(tmp_path: Path) -> None:
-    async with running(an_elastic_job(tmp_path / "snapshot.pt", EPOCHS="20", PAUSE="0.3")) as run:
+    async with running(an_elastic_job(tmp_path, EPOCHS="20", PAUSE="0.3")) as run:
         await run.shows("elastic-worker-0", "epoch=2 of 2 workers")
         change = {"spec": {"pytorchReplicaSpecs": {"Worker": {"replicas": 3}}}}
         await run.cluster.client.patch(Jobs, "elastic", "default", change)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from local_run import EXAMPLES, KFCORE, local_run, needs
+from local_run import EXAMPLES, KFCORE, local_run, needs, process_of
 
 pytestmark = [pytest.mark.slow, needs("jax", "jax")]
 
@@ -49,23 +49,9 @@ def test_a_process_killed_in_mid_training_takes_all_back_to_the_start_and_the_jo
         for line in run.stdout:
             lines.append(line.rstrip())
             if "epoch=2 " in line and not any("Restarting" in earlier for earlier in lines):
-                os.kill(training_process(job="again", index=1), signal.SIGKILL)
+                os.kill(process_of("again-worker-1", "digits_jax.py"), signal.SIGKILL)
         patience.cancel()
     assert run.returncode == 0, "\n".join(lines)
     assert any("Restarting" in line for line in lines)
     assert lines.count("worker-1 │ process 1 of 2 trains, 2 devices in all") == 2
     assert accuracy(lines[-1]) >= 0.95
-
-
-def training_process(job: str, index: int) -> int:
-    """The process that trains as one worker of a job."""
-    wanted = {b"PROCESS_ID=%d" % index, f"HOSTNAME={job}-worker-{index}".encode()}
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (directory / "cmdline").read_bytes().split(b"\0")
-            variables = (directory / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended meanwhile, or is somebody else's
-        if arguments[1:2] == [b"digits_jax.py"] and wanted <= set(variables):
-            return int(directory.name)
-    raise AssertionError(f"no process of worker {index} of {job}")
