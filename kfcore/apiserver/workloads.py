@@ -5,6 +5,7 @@ from __future__ import annotations
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import pods
 from kfcore.apiserver.pod_rules import validate_pod_spec
+from kfcore.apiserver.rollout_rules import validate_reported, validate_rollout
 from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value, required, unsupported
 from kfcore.client.selectors import LabelSelector, SelectorError
 
@@ -32,14 +33,9 @@ def part(manifest: Manifest, name: str, kind: str) -> Manifest:
 
 def default_template(workload: Manifest) -> None:
     kind = workload["kind"]
-    spec = part(workload, "spec", kind)
-    template = spec.get("template")
-    if not isinstance(template, dict):
-        return
+    template = part(part(workload, "spec", kind), "template", f"{kind}.spec")
     template.setdefault("metadata", {})
-    pod_spec = template.get("spec")
-    if isinstance(pod_spec, dict):
-        pods.default_pod_spec(pod_spec)
+    pods.default_pod_spec(part(template, "spec", f"{kind}.spec.template"))
 
 
 def default_replicated(workload: Manifest) -> None:
@@ -97,27 +93,26 @@ def default_daemon_set(daemon_set: Manifest) -> None:
 def validate_workload(workload: Manifest, previous: Manifest | None) -> list[FieldError]:
     """The selector is there, fixed, and matches the template; the template's pod could be created."""
     spec = workload["spec"]
-    errors: list[FieldError] = []
-    selector = spec.get("selector")
-    template = spec.get("template")
-    if not isinstance(selector, dict) or not selector:
+    errors = [*_validate_replicas(spec)]
+    selector, template = spec.get("selector"), spec["template"]
+    if selector is None:
         errors.append(required("spec.selector"))
-        selector = None
-    if not isinstance(template, dict) or not template:
-        return [*errors, required("spec.template")]
+    elif not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        kind = workload["kind"].lower().replace("replicaset", "deployment")
+        errors.append(invalid_value("spec.selector", selector, f"empty selector is invalid for {kind}"))
     labels = (template.get("metadata") or {}).get("labels") or {}
-    if selector is not None and not _selects(selector, labels):
+    if selector is None or not selects(selector, labels):
         why = "`selector` does not match template `labels`"
         errors.append(invalid_value("spec.template.metadata.labels", labels, why))
-    errors += _validate_replicas(spec)
     pod_spec = template.get("spec")
     pod_spec = pod_spec if isinstance(pod_spec, dict) else {}
-    errors += validate_pod_spec(pod_spec, "spec.template.spec")
+    errors += validate_pod_spec(_with_claims(pod_spec, spec), "spec.template.spec")
     if (policy := pod_spec.get("restartPolicy")) in ("Never", "OnFailure"):
         errors.append(unsupported("spec.template.spec.restartPolicy", policy, ("Always",)))
     if pod_spec.get("activeDeadlineSeconds") is not None:
         why = f"activeDeadlineSeconds in {workload['kind']} is not Supported"
         errors.append(forbidden_field("spec.template.spec.activeDeadlineSeconds", why))
+    errors += [*validate_rollout(workload), *validate_reported(workload, previous)]
     if previous is None:
         return errors
     before = previous["spec"]
@@ -130,11 +125,23 @@ def validate_workload(workload: Manifest, previous: Manifest | None) -> list[Fie
     return errors
 
 
-def _selects(selector: Manifest, labels: Manifest) -> bool:
+def selects(selector: Manifest, labels: Manifest) -> bool:
+    """Whether a workload's selector finds the pods of its template. Raises BadRequest for what is not a selector."""
     try:
         return LabelSelector.from_spec(selector).matches(labels)
     except (SelectorError, AttributeError, KeyError, TypeError) as error:
         raise bad_request(f"spec.selector: {error}") from error
+
+
+def _with_claims(pod_spec: Manifest, spec: Manifest) -> Manifest:
+    """A pod of a StatefulSet has volumes that its template has not: one for each claim template."""
+    templates = spec.get("volumeClaimTemplates") or ()
+    names = [(template.get("metadata") or {}).get("name") for template in templates if isinstance(template, dict)]
+    volumes = pod_spec.get("volumes") or []
+    if not names or not isinstance(volumes, list):
+        return pod_spec
+    claimed = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names if name]
+    return {**pod_spec, "volumes": [*claimed, *(volume for volume in volumes if volume.get("name") not in names)]}
 
 
 def _validate_replicas(spec: Manifest) -> list[FieldError]:

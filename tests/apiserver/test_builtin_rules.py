@@ -274,3 +274,19 @@ async def test_a_daemon_set_and_claim_templates_have_their_defaults(client: Clie
     assert (
         'spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"' in refused["message"]
     )
+
+
+async def test_a_stateful_sets_pods_may_mount_its_claims_and_nothing_else(client: Client) -> None:
+    def stateful_set(mount: str) -> Any:
+        container = {"name": "c", "image": "i", "volumeMounts": [{"name": mount, "mountPath": "/data"}]}
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        return {
+            "serviceName": "a",
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [container]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+        }
+
+    assert (await client.create("apps/v1/statefulsets", stateful_set("data")))["kind"] == "StatefulSet"
+    refused = await client.create("apps/v1/statefulsets", stateful_set("other"))
+    assert 'volumeMounts[0].name: Not found: "other"' in refused["message"]
