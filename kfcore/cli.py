@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from kfcore.operator_arguments import OperatorCommand
 from kfcore.operator_command import operator
 from kfcore_local.cli import local
 
@@ -28,7 +29,7 @@ def main() -> None:
     app()
 
 
-app.command(short_help="Serve every installed job kind on a cluster.")(operator)
+app.command(cls=OperatorCommand, short_help="Serve every installed job kind on a cluster.")(operator)
 
 
 @app.command()

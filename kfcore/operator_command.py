@@ -1,6 +1,7 @@
 """`kfcore operator`: from flags and environment variables to a manager that serves the installed plugins.
 
-The flags are the training operator's where it has one, so that its Deployment's arguments go on working.
+The flags are the training operator's where it has one, so that its Deployment's arguments go on working; what they are
+called elsewhere, and what has no meaning here, is `kfcore.operator_arguments`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
+
+from kfcore.operator_arguments import NOTES
 
 if TYPE_CHECKING:
     from kfcore.client.interface import Client
@@ -27,6 +30,7 @@ OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 def operator(
+    context_of_command: typer.Context,
     kubeconfig: Annotated[
         Path | None,
         typer.Option(
@@ -119,13 +123,14 @@ def operator(
         ),
     ] = None,
     leader_elect: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--leader-elect/--no-leader-elect",
             envvar="KFCORE_LEADER_ELECT",
-            help="Run as one of several: only the holder of a Lease works.",
+            help="Run as one of several: only the holder of a Lease works. Without either: if that Lease's namespace "
+            "is given.",
         ),
-    ] = False,
+    ] = None,
     leader_election_id: Annotated[
         str, typer.Option(envvar="KFCORE_LEADER_ELECTION_ID", help="The name of that Lease.")
     ] = LEASE,
@@ -133,7 +138,7 @@ def operator(
         str | None,
         typer.Option(
             envvar="KFCORE_LEADER_ELECTION_NAMESPACE",
-            help="The namespace of that Lease; without it the pod's own. Turns the election on.",
+            help="The namespace of that Lease; without it the pod's own.",
         ),
     ] = None,
     health_address: Annotated[
@@ -196,10 +201,14 @@ def operator(
 
     The CustomResourceDefinitions must be there: kfcore crds | kubectl apply --server-side -f -
     """
+    import structlog
+
     from kfcore.controller.observability import configure_logging
     from kfcore.plugins import OperatorOptions, load_plugins
 
     configure_logging(log_level, log_format or ("console" if sys.stderr.isatty() else "json"))
+    for flag, why in context_of_command.meta.get(NOTES, ()):
+        structlog.get_logger(__name__).warning("operator.flag_without_effect", flag=flag, why=why)
     everywhere, by_kind = _workers(_words(workers))
     options = OperatorOptions(
         kinds=tuple(_words(kind)),
@@ -213,7 +222,7 @@ def operator(
         init_container_template_file=init_container_template_file,
     )
     lease = None
-    if leader_elect or leader_election_namespace:
+    if leader_elect if leader_elect is not None else leader_election_namespace:
         lease = leader_election_namespace or _own_namespace(), leader_election_id
     process = Process(
         kubeconfig=kubeconfig,

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from kfcore.api.core import Lease
 from kfcore.api.crd import crd
 from kfcore.apiserver.kubeconfig import write_kubeconfig
 from kfcore.pytest_plugin import RunningApiServer
@@ -37,6 +39,10 @@ def refused(*arguments: str, **environment: str) -> str:
         (["--zap-encoder", "xml"], "'json', 'console'"),
         (["--metrics-cert-path", "/nowhere"], "does not exist"),
         (["--leader-elect"], "--leader-election-namespace"),
+        (["-enable-leader-election=maybe"], "expected true or false"),
+        (["--zap-log-level=loud"], "'debug', 'info', 'warning', 'error'"),
+        (["--threadiness=none"], "expected a number of at least 1"),
+        (["--master=https://example.com"], "No such option"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -58,12 +64,12 @@ def test_help_explains_every_flag() -> None:
     ]  # fmt: skip
     for flag in known_to_users_of_the_training_operator:
         assert flag in printed
-    flags = printed.partition("Options:")[2].count("\n  --")
+    flags = printed.partition("Options:")[2].partition("The arguments of the Go operators")[0].count("\n  --")
     words = " ".join(printed.split())
     assert words.count("env var:") == flags, "every flag has an environment variable"
 
 
-@pytest.mark.parametrize("by", ["flags", "environment"])
+@pytest.mark.parametrize("by", ["flags", "environment", "a Go operator's flags"])
 async def test_it_serves_until_it_is_asked_to_stop(by: str, api_server: RunningApiServer, tmp_path: Path) -> None:
     write_kubeconfig(tmp_path / "kubeconfig", api_server.url, api_server.token)
     api_server.api.install_crd(crd(PyTorchJob))
@@ -81,8 +87,24 @@ async def test_it_serves_until_it_is_asked_to_stop(by: str, api_server: RunningA
     for name, value in options.items():
         if by == "flags":
             arguments += [f"--{name.replace('_', '-')}", value]
-        else:
+        elif by == "environment":
             environment[f"KFCORE_{name.upper()}"] = value
+    if by == "a Go operator's flags":
+        arguments = [
+            f"-kubeconfig={options['kubeconfig']}",
+            "-enable-scheme=pytorchjob",
+            "--threadiness",
+            "2",
+            "--zap-devel=false",
+            "--enable-leader-election=true",
+            "--leader-election-namespace=default",
+            "--qps=1000",
+            "--burst=50",
+            "--probe-addr=127.0.0.1:0",
+            "--metrics-addr=0",
+            "--webhook-server-port=9443",
+            "--zap-log-level=2",
+        ]
     process = await asyncio.create_subprocess_exec(
         KFCORE, "operator", *arguments, env=environment, stderr=asyncio.subprocess.PIPE
     )
@@ -97,9 +119,12 @@ async def test_it_serves_until_it_is_asked_to_stop(by: str, api_server: RunningA
         await user.create(PyTorchJob, {"metadata": {"name": "a", "namespace": "default"}, "spec": spec})
         while not (await user.get(PyTorchJob, "a")).status.conditions:  # noqa: ASYNC110 — it happens elsewhere
             await asyncio.sleep(0.02)
+        lease = (await user.list(Lease, "default"))[0]
+        assert lease.spec.holder_identity.startswith(f"{socket.gethostname()}_")
         process.send_signal(signal.SIGTERM)
         await process.stderr.read()
         assert await process.wait() == 0
+        assert (await user.get(Lease, lease.name, "default")).spec.holder_identity == ""
 
 
 async def test_a_taken_port_is_named(api_server: RunningApiServer, tmp_path: Path) -> None:
