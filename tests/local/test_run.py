@@ -58,12 +58,10 @@ def run(tmp_path: Path, environment: dict[str, str]) -> Iterator[Run]:
     assert list((tmp_path / "tmp").iterdir()) == [], "a run leaves no file"
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return not Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].startswith(" Z")
+def processes_of(folder: Path) -> set[int]:
+    """Those whose command line names something in the folder: the replicas, and what kfcore runs them with."""
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return {int(line.split()[0]) for line in listed.splitlines() if str(folder) in line}
 
 
 def test_a_job_that_succeeds_ends_with_0_its_lines_and_a_summary(run: Run, tmp_path: Path) -> None:
@@ -104,8 +102,16 @@ def test_a_command_that_does_not_exist_fails_the_job_with_the_reason(run: Run, t
 
 
 def test_a_replica_that_fails_once_is_restarted_and_counted(run: Run, tmp_path: Path) -> None:
-    script = "import os, sys\nif not os.path.exists('mark'):\n    sys.exit(os.mkdir('mark') or 1)\nprint('second try')"
-    ended = run(a_job(tmp_path / "job.yaml", script, policy="OnFailure"))
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    script = (
+        f"import os, sys\nif not os.listdir('{kept}'):\n    sys.exit(os.mkdir('{kept}/mark') or 1)\nprint('second try')"
+    )
+    path = a_job(tmp_path / "job.yaml", script, policy="OnFailure")
+    mounts = f"              volumeMounts: [{{name: kept, mountPath: {kept}}}]\n"
+    volumes = f"          volumes: [{{name: kept, hostPath: {{path: {kept}}}}}]\n"
+    path.write_text(path.read_text() + mounts + volumes)
+    ended = run(path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "master-0 │ second try" in ended.stdout
     assert ended.stdout.splitlines()[-1].endswith(", 1 restart")
@@ -169,28 +175,29 @@ def test_a_file_without_a_job_is_refused(run: Run, tmp_path: Path) -> None:
     assert "holds no job to run (" in ended.stderr
 
 
-SLEEPER = "import os, time\nprint('pid', os.getpid(), flush=True)\ntime.sleep(600)"
+SLEEPER = "import time\nprint('asleep', flush=True)\ntime.sleep(600)"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_however_it_is_ended_no_process_is_left(
     tmp_path: Path, environment: dict[str, str], how: signal.Signals
 ) -> None:
-    command = [KFCORE, "local", "run", str(a_job(tmp_path / "job.yaml", SLEEPER))]
+    path = a_job(tmp_path / "job.yaml", SLEEPER, command=f"[python, {tmp_path}/job.py]")
+    command = [KFCORE, "local", "run", str(path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        pid = next(int(line.rpartition("pid ")[2]) for line in process.stdout if "pid " in line)
+        assert any("asleep" in line for line in process.stdout)
         process.send_signal(how)
         process.communicate(timeout=20)
-    wait_until(lambda: not is_alive(pid))
+    wait_until(lambda: not processes_of(tmp_path))
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
 
 
 def test_a_second_interrupt_does_not_wait_for_the_grace_period(tmp_path: Path, environment: dict[str, str]) -> None:
     stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEPER
-    path = a_job(tmp_path / "job.yaml", stubborn)
+    path = a_job(tmp_path / "job.yaml", stubborn, command=f"[python, {tmp_path}/job.py]")
     path.write_text(path.read_text().replace("Seconds: 2", "Seconds: 300"))
     command = [KFCORE, "local", "run", str(path)]
     with subprocess.Popen(
@@ -198,12 +205,12 @@ def test_a_second_interrupt_does_not_wait_for_the_grace_period(tmp_path: Path, e
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        pid = next(int(line.rpartition("pid ")[2]) for line in process.stdout if "pid " in line)
+        assert any("asleep" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
         next(line for line in process.stderr if "once more" in line)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
-    wait_until(lambda: not is_alive(pid))
+    wait_until(lambda: not processes_of(tmp_path))
     assert process.returncode == 130
 
 
