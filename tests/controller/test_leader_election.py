@@ -106,6 +106,22 @@ async def test_a_released_lease_is_taken_at_once(server: FakeClient, clock: Fake
     two.cancel()
 
 
+async def test_of_two_who_saw_the_lease_free_one_gets_it(server: FakeClient, clock: FakeClock) -> None:
+    await server.create(Lease, {"metadata": {"name": "kfcore"}, "spec": {"holderIdentity": ""}}, "default")
+    late = FakeClient(clock=clock, server=server.server)
+    late.faults.delay("get", Lease, seconds=3)
+    first = LeaderElector(late, clock, name="kfcore", namespace="default")
+    second, _ = candidate(server, clock, "second")
+    tasks = [asyncio.create_task(lead(first))]
+    await clock.advance(1)
+    tasks.append(asyncio.create_task(lead(second)))
+    for _ in range(60):
+        await clock.advance(0.5)
+        assert (first.is_leader, second.is_leader) == (False, True)
+    for task in tasks:
+        task.cancel()
+
+
 async def test_a_lease_of_a_machine_whose_clock_is_wrong_is_respected_while_it_is_renewed(
     server: FakeClient, clock: FakeClock
 ) -> None:
@@ -136,6 +152,27 @@ async def test_an_answer_that_comes_too_late_makes_no_leader(server: FakeClient,
     tasks.append(asyncio.create_task(lead(second)))
     for _ in range(60):
         await clock.advance(0.5)
+        assert not (first.is_leader and second.is_leader)
+    assert second.is_leader
+    for task in tasks:
+        task.cancel()
+
+
+async def test_a_leader_counts_from_when_it_asked_and_not_from_the_answer(server: FakeClient, clock: FakeClock) -> None:
+    timing = LeaseTiming(duration=11, renew_deadline=10, retry_period=1)
+    slow = FakeClient(clock=clock, server=server.server)
+    first = LeaderElector(slow, clock, name="kfcore", namespace="default", timing=timing)
+    second = LeaderElector(server, clock, name="kfcore", namespace="default", timing=timing)
+    tasks = [asyncio.create_task(lead(first))]
+    await clock.advance(0)
+    tasks.append(asyncio.create_task(lead(second)))
+    await clock.advance(5.5)
+    late = slow.faults.delay("patch", Lease, seconds=4.5)
+    await clock.advance(1)
+    assert late.hits == 1
+    slow.faults.fail(None, Lease, times=None)
+    for _ in range(80):
+        await clock.advance(0.25)
         assert not (first.is_leader and second.is_leader)
     assert second.is_leader
     for task in tasks:

@@ -19,6 +19,9 @@ from kfcore.controller.observability import parse_address
 from kfcore.testing import FakeClient, FakeClock
 
 
+AnyPod = untyped(Pod.resource)
+
+
 def a_pod(name: str) -> dict[str, Any]:
     return {
         "metadata": {"name": name, "namespace": "default"},
@@ -105,8 +108,9 @@ async def test_stopping_lets_a_reconcile_finish_and_writes_its_events(client: Fa
         async def reconcile(self, request: Request) -> None:
             await clock.sleep(5)
             finished.append(request.name)
-            pod = await client.get(Pod, request.name, request.namespace)
-            manager.recorder("slow").normal(pod, "Done", "at last")
+            for number in range(40):  # more than are written at once
+                about = AnyPod({"metadata": {"name": f"pod-{number}", "namespace": "default"}})
+                manager.recorder("slow").normal(about, "Done", "at last")
 
     manager.add_controller(Slow(), Pod)
     await client.create(Pod, a_pod("a"))
@@ -118,7 +122,7 @@ async def test_stopping_lets_a_reconcile_finish_and_writes_its_events(client: Fa
     await clock.advance(4)
     await asyncio.wait_for(task, 1)
     assert finished == ["a"]
-    assert [event.reason for event in await client.list(Event)] == ["Done"]
+    assert [event.reason for event in await client.list(Event)] == ["Done"] * 40
 
 
 async def test_a_reconcile_that_hangs_is_cut_off_after_the_grace_period_and_the_lease_given_back(
