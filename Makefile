@@ -5,7 +5,12 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint types bench clean
+.PHONY: help demo test soak conformance lint types bench clean
+
+# What docs/faults.md lists, of the runtime; and how often `make soak` plays it.
+FAULTS := tests/cache tests/controller/test_faults.py tests/controller/test_replicas.py \
+	tests/controller/test_leader_election.py tests/controller/test_manager.py tests/controller/test_controller.py
+RUNS   ?= 50
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do \
@@ -16,6 +21,11 @@ demo: $(VENV)/.demo  ## Train a network with one master and two workers, on this
 
 test: lint types  ## Run everything that must hold: lint, types, import contracts and all tests
 	$(BIN)/python -m pytest -n 2
+
+soak: $(VENV)/.dev  ## Play the tests of faults 50 times in a row (RUNS=50), with new random seeds each time
+	@for run in $$(seq $(RUNS)); do \
+		printed=$$($(BIN)/python -m pytest -q --no-header --kfcore-seeds=1 $(FAULTS)) || { echo "$$printed"; exit 1; }; \
+		echo "run $$run of $(RUNS):" "$$(echo "$$printed" | tail -n 1)"; done
 
 conformance: $(VENV)/.dev  ## Play the steps recorded from kube-apiserver to a local cluster, over HTTP
 	@$(BIN)/python tests/golden/conformance.py
