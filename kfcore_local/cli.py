@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kfcore_local.isolation.mode import Isolation
 from kfcore_local.start_up import import_ahead
 
 local = typer.Typer(
@@ -29,6 +30,10 @@ Images = Annotated[
 GatewayPort = Annotated[
     int, typer.Option("--gateway-port", min=0, max=65535, help="Port of services in a browser; 0 takes a free one.")
 ]
+Isolated = Annotated[
+    Isolation,
+    typer.Option(help="Whether pods have namespaces of their own: auto where this machine permits it, pod, or none."),
+]
 Name = Annotated[str | None, typer.Option("--name", help="The cluster's name, where several run.")]
 
 
@@ -47,6 +52,7 @@ def run(
     gang_scheduler_name: GangScheduler = "",
     image: Images = None,
     gateway_port: GatewayPort = 0,
+    isolation: Isolated = Isolation.AUTO,
 ) -> None:
     """Run the jobs in FILEs to their end, and serve Notebooks until interrupted: real processes, real logs.
 
@@ -55,7 +61,7 @@ def run(
     import_ahead()
     from kfcore_local.run import run_files
 
-    raise typer.Exit(run_files(files, gang_scheduler_name, image or (), gateway_port))
+    raise typer.Exit(run_files(files, gang_scheduler_name, image or (), gateway_port, isolation))
 
 
 @local.command()
@@ -72,6 +78,7 @@ def up(
     gang_scheduler_name: GangScheduler = "",
     image: Images = None,
     gateway_port: GatewayPort = 0,
+    isolation: Isolated = Isolation.AUTO,
 ) -> None:
     """Serve the Kubernetes API on this machine until interrupted, for kubectl and any other client."""
     kubeconfig, data_dir = _absolute(kubeconfig), _absolute(data_dir)
@@ -83,7 +90,7 @@ def up(
         options += [f"--data-dir={data_dir}"] if data_dir else []
         options += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
         options += [f"--image={entry}" for entry in image or ()]
-        options += [f"--gateway-port={gateway_port}"]
+        options += [f"--gateway-port={gateway_port}", f"--isolation={isolation}"]
         options += ["--merge-kubeconfig"] if merge_kubeconfig else []
         raise typer.Exit(start(name, options))
     import_ahead()
@@ -102,6 +109,7 @@ def up(
                 gang_scheduler_name,
                 tuple(image or ()),
                 gateway_port,
+                isolation,
             )
         )
     )

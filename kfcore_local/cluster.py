@@ -41,8 +41,9 @@ from kfcore_local.gang import add_gang_scheduler, pod_group_crd
 from kfcore_local.gateway import Gateway
 from kfcore_local.gateway_routes import VirtualService
 from kfcore_local.images import ImageMap
-from kfcore_local.isolation.choose import Isolation, start_hub
-from kfcore_local.isolation.hub_client import Hub
+from kfcore_local.isolation.choose import start_hub
+from kfcore_local.isolation.hub_client import Hub, NotIsolated
+from kfcore_local.isolation.mode import Isolation
 from kfcore_local.isolation.network import API_NAMES
 from kfcore_local.isolation.sandboxes import IsolatedSandboxes
 from kfcore_local.kubelet import Kubelet, install_tools
@@ -140,6 +141,7 @@ class LocalCluster:
         hub: asyncio.Future[tuple[Hub | None, str]] | None = None
         if "kubelet" not in self._without:
             hub = asyncio.ensure_future(start_hub(self._isolation, root / "isolation"))
+            stack.push_async_callback(_stop, hub)
         certificate = asyncio.ensure_future(asyncio.to_thread(_certificate)) if self._tls else None
         server = ApiServer(
             clock=self.clock,
@@ -182,7 +184,6 @@ class LocalCluster:
         if hub is not None:
             kept = self._data_dir or root
             sandboxes = self._sandboxes(*await hub, kept / "kubelet", root)
-            stack.push_async_callback(sandboxes.stop)
             self.note = sandboxes.note
             server_token = secrets.token_urlsafe(32)
             kubelet = Kubelet(
@@ -312,6 +313,13 @@ class _KubeletAccess:
         if self.kubelet is None:
             raise ServiceUnavailable("no kubelet runs in this cluster, so no container runs")
         return self.kubelet
+
+
+async def _stop(hub: asyncio.Future[tuple[Hub | None, str]]) -> None:
+    with contextlib.suppress(NotIsolated):
+        started, _ = await hub
+        if started is not None:
+            await started.stop()
 
 
 async def _run(part: Callable[[], Awaitable[None]]) -> None:

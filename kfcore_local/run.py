@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfcore_local.errors import ErrorStream
+from kfcore_local.isolation.mode import Isolation
 from kfcore_local.manifests import BadInput, Document, read_files
 from kfcore_local.troubles import CannotStart, explain
 
@@ -32,7 +33,11 @@ _errors = ErrorStream()
 
 
 def run_files(
-    files: Sequence[str], gang_scheduler_name: str = "", images: Sequence[str] = (), gateway_port: int = 0
+    files: Sequence[str],
+    gang_scheduler_name: str = "",
+    images: Sequence[str] = (),
+    gateway_port: int = 0,
+    isolation: Isolation = Isolation.AUTO,
 ) -> int:
     """Run the jobs of `files` to their end: 0 when all succeeded, 1 when one failed, 2 bad input, 130 interrupted. What
     never ends, such as a Notebook, is served until interrupted; where there is nothing else, that is its success.
@@ -44,7 +49,9 @@ def run_files(
         return _refuse(error)
     _quiet_logs()
     return _until_interrupted(
-        lambda: _run(documents, gang_scheduler_name, image_map, gateway_port), "stopping", interrupted=INTERRUPTED
+        lambda: _run(documents, gang_scheduler_name, image_map, gateway_port, isolation),
+        "stopping",
+        interrupted=INTERRUPTED,
     )
 
 
@@ -61,6 +68,7 @@ class Up:
     gang_scheduler_name: str = ""
     images: tuple[str, ...] = ()
     gateway_port: int = 0
+    isolation: Isolation = Isolation.AUTO
 
 
 def serve(asked: Up) -> int:
@@ -71,7 +79,13 @@ def serve(asked: Up) -> int:
     return _until_interrupted(lambda: _serve(asked), "stopping", interrupted=SUCCEEDED)
 
 
-async def _run(documents: Sequence[Document], gang_scheduler_name: str, images: ImageMap, gateway_port: int) -> int:
+async def _run(
+    documents: Sequence[Document],
+    gang_scheduler_name: str,
+    images: ImageMap,
+    gateway_port: int,
+    isolation: Isolation,
+) -> int:
     from kfcore.api.jobs import Job
     from kfcore.apiserver.catalogue import builtin_kinds
     from kfcore.plugins import OperatorOptions, load_plugins
@@ -97,10 +111,14 @@ async def _run(documents: Sequence[Document], gang_scheduler_name: str, images: 
     try:
         validate(documents, known)
         serves_only = not any(_ends(document, known, Job) for document in documents)
-        async with LocalCluster(plugins=plugins, options=options, images=images, gateway_port=gateway_port) as cluster:
+        async with LocalCluster(
+            plugins=plugins, options=options, images=images, gateway_port=gateway_port, isolation=isolation
+        ) as cluster:
             await apply(cluster.client, documents)
             console = Console(sys.stdout)
             console.say(f"kubectl --kubeconfig {shlex.quote(str(cluster.kubeconfig))} get pods", DIM)
+            if cluster.note:
+                console.say(cluster.note, DIM)
             jobs: dict[JobKey, Manifest] = {}
             servers: dict[JobKey, Manifest] = {}
             for document in documents:
@@ -167,6 +185,7 @@ async def _serve(asked: Up) -> int:
                 data_dir=asked.data_dir,
                 images=images,
                 gateway_port=asked.gateway_port,
+                isolation=asked.isolation,
             )
             async with cluster:
                 context = ""
@@ -201,6 +220,8 @@ def _announce(cluster: LocalCluster, asked: Up, context: str) -> None:
     print(f"kubeconfig: {cluster.kubeconfig}")
     if cluster.gateway is not None:
         print(f"services in a browser: {cluster.gateway.link('/')}")
+    if cluster.note:
+        print(cluster.note)
     print()
     if context:
         print(f"  kubectl --context {context} get pytorchjobs,pods\n")

@@ -67,10 +67,6 @@ class Sandboxes(Protocol):
         """Make ready what a container needs. Raises MountError, for what may come to be."""
         ...
 
-    async def stop(self) -> None:
-        """Give up what is left when all pods have ended."""
-        ...
-
 
 class SharedMachine:
     """Plain processes: they have this machine's files, and addresses of its loopback."""
@@ -96,9 +92,6 @@ class SharedMachine:
         if claim is not None:
             return Place(PLAIN, str(await claimed_directory(self._client, pod.namespace, claim)))
         return Place(PLAIN, ours if not asked or _is_missing_home(asked, image) else asked)
-
-    async def stop(self) -> None:
-        """Nothing is left."""
 
 
 def _is_missing_home(directory: str, image: Image | None) -> bool:

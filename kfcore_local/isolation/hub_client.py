@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from kfcore_local.launcher import Descriptors, StartFailed, Supervisor, written
+from kfcore_local.troubles import CannotStart
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +29,7 @@ _READY_WITHIN = 10.0
 _MESSAGE_BYTES = 65536
 
 
-class NotIsolated(Exception):
+class NotIsolated(CannotStart):
     """This machine has no namespaces for us; the message says why."""
 
 

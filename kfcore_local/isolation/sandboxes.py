@@ -56,6 +56,3 @@ class IsolatedSandboxes:
             "mounts": [(self._tools, "", self._tools, True), *mounted, *own],
         }
         return Place(PodLauncher(self._hub, namespaces, place), mounts.working_directory(wanted))
-
-    async def stop(self) -> None:
-        await self._hub.stop()
