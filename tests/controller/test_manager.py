@@ -18,7 +18,6 @@ from kfcore.controller.manager import Manager
 from kfcore.controller.observability import parse_address
 from kfcore.testing import FakeClient, FakeClock
 
-
 AnyPod = untyped(Pod.resource)
 
 
