@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from kfcore.api.core import Event, Lease, Pod, Service
+from kfcore.api.core import Event, Lease, Namespace, Pod, Service
 from kfcore.api.meta import owner_reference, untyped
 from kfcore.api.resource import Resource
 from kfcore.cache.cache import CacheNotSynced
@@ -97,6 +97,42 @@ async def test_nothing_is_reconciled_before_every_cache_is_filled(client: FakeCl
     with pytest.raises(CacheNotSynced, match=r"widgets\.example\.com: .*CustomResourceDefinition"):
         await task
     assert reconciler.reconciled == []
+
+
+class OneASecond:
+    """Reconciles slowly enough for a test to see in which order."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.order: list[str] = []
+        self._clock = clock
+
+    async def reconcile(self, request: Request) -> None:
+        self.order.append(request.key)
+        await self._clock.sleep(1)
+
+
+async def test_what_changes_goes_before_what_was_there_at_the_start(client: FakeClient, clock: FakeClock) -> None:
+    for number in range(10):
+        await client.create(Pod, a_pod(f"old-{number}"))
+    manager, reconciler = Manager(client, clock=clock), OneASecond(clock)
+    manager.add_controller(reconciler, Pod)
+    async with running(manager, clock):
+        await clock.advance(1.5)
+        await client.create(Pod, a_pod("new"))
+        await clock.advance(1)
+        assert reconciler.order == ["default/old-0", "default/old-1", "default/new"]
+
+
+async def test_a_namespace_of_many_objects_does_not_hold_up_another(client: FakeClient, clock: FakeClock) -> None:
+    await client.create(Namespace, {"metadata": {"name": "small"}})
+    for number in range(10):
+        await client.create(Pod, a_pod(f"pod-{number}"))
+    await client.create(Pod, {**a_pod("mine"), "metadata": {"name": "mine", "namespace": "small"}})
+    manager, reconciler = Manager(client, clock=clock), OneASecond(clock)
+    manager.add_controller(reconciler, Pod)
+    async with running(manager, clock):
+        await clock.advance(1)
+        assert reconciler.order == ["default/pod-0", "small/mine"]
 
 
 async def test_stopping_lets_a_reconcile_finish_and_writes_its_events(client: FakeClient, clock: FakeClock) -> None:

@@ -98,7 +98,7 @@ async def test_of_two_replicas_never_two_are_active_whatever_happens_to_the_leas
         sizes[f"fleet-{step}"] = 1
         await user.create(Fleet, a_fleet(f"fleet-{step}", 1))
         faults = dice.choice(replicas).client.faults
-        match dice.randrange(6):
+        match dice.randrange(7):
             case 0:
                 faults.fail(None, Lease, dice.choice([ConnectionFailed("reset"), InternalError("oops")]), times=8)
             case 1:
@@ -108,6 +108,8 @@ async def test_of_two_replicas_never_two_are_active_whatever_happens_to_the_leas
             case 3:
                 faults.fail(None, None, ConnectionFailed("cut off"), times=None)
                 faults.cut()
+            case 4:
+                faults.delay(None, Lease, seconds=dice.uniform(1, 30), times=3)
             case _:
                 faults.clear()
         await fake_clock.advance(dice.uniform(0, 12))
