@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import workloads
@@ -61,9 +62,9 @@ def admit_job(job: Manifest) -> None:
 
 def validate_job(job: Manifest, previous: Manifest | None) -> list[FieldError]:
     spec = job["spec"]
-    if not isinstance(spec.get("template"), dict):
-        return [required("spec.template")]
     errors = _validate_job_spec(spec, "spec")
+    if spec.get("manualSelector"):
+        errors += _validate_selector(spec)
     if previous is None:
         return errors
     before = previous["spec"]
@@ -79,6 +80,18 @@ def validate_job(job: Manifest, previous: Manifest | None) -> list[FieldError]:
     if _fixed(spec["template"], free) != _fixed(before.get("template") or {}, free):
         errors.append(invalid_value("spec.template", spec["template"], "field is immutable"))
     return errors
+
+
+def _validate_selector(spec: Manifest) -> list[FieldError]:
+    """A Job that selects its pods by itself has to say how."""
+    selector = spec.get("selector")
+    if selector is None:
+        return [required("spec.selector")]
+    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    if not workloads.selects(selector, labels):
+        why = "`selector` does not match template `labels`"
+        return [invalid_value("spec.template.metadata.labels", labels, why)]
+    return []
 
 
 def _fixed(template: Manifest, free: tuple[str, ...]) -> Manifest:
@@ -98,7 +111,14 @@ def _validate_job_spec(spec: Manifest, place: str) -> list[FieldError]:
         errors.append(unsupported(f"{place}.completionMode", mode, ("Indexed", "NonIndexed")))
     elif mode == "Indexed" and spec.get("completions") is None:
         errors.append(required(f"{place}.completions", "when completion mode is Indexed"))
-    pod_spec = spec["template"].get("spec")
+    if mode != "Indexed":
+        errors += [
+            invalid_value(f"{place}.{name}", spec[name], "requires indexed completion mode")
+            for name in ("backoffLimitPerIndex", "successPolicy")
+            if spec.get(name) is not None
+        ]
+    template = spec.get("template")
+    pod_spec = template.get("spec") if isinstance(template, dict) else None
     pod_spec = pod_spec if isinstance(pod_spec, dict) else {}
     errors += validate_pod_spec(pod_spec, f"{place}.template.spec")
     if pod_spec.get("restartPolicy") == "Always":
@@ -132,6 +152,8 @@ def validate_cron_job(cron_job: Manifest, previous: Manifest | None) -> list[Fie
         errors.append(required("spec.schedule"))
     elif why := _schedule_problem(str(schedule)):
         errors.append(invalid_value("spec.schedule", schedule, why))
+    if (zone := spec.get("timeZone")) is not None and (why := _zone_problem(zone)):
+        errors.append(invalid_value("spec.timeZone", zone, why))
     if spec["concurrencyPolicy"] not in _CONCURRENCY:
         errors.append(unsupported("spec.concurrencyPolicy", spec["concurrencyPolicy"], _CONCURRENCY))
     errors += [
@@ -143,6 +165,18 @@ def validate_cron_job(cron_job: Manifest, previous: Manifest | None) -> list[Fie
     if not isinstance(job_spec.get("template"), dict):
         return [*errors, required("spec.jobTemplate.spec.template")]
     return errors + _validate_job_spec({"completionMode": "NonIndexed", **job_spec}, "spec.jobTemplate.spec")
+
+
+def _zone_problem(name: str) -> str:
+    if not name:
+        return "timeZone must be nil or non-empty string"
+    if name.lower() == "local":
+        return "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return f"unknown time zone {name}"
+    return ""
 
 
 def _schedule_problem(schedule: str) -> str:

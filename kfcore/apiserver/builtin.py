@@ -11,6 +11,7 @@ from kfcore.apiserver import (
     configuration,
     limit_ranges,
     networking,
+    nodes,
     pod_rules,
     pods,
     roles,
@@ -54,7 +55,8 @@ def _default_namespace(namespace: Manifest) -> None:
 
 
 def _admit_namespace(namespace: Manifest) -> None:
-    namespace["spec"] = {"finalizers": ["kubernetes"]}
+    finalizers = (namespace.get("spec") or {}).get("finalizers") or []
+    namespace["spec"] = {"finalizers": finalizers if "kubernetes" in finalizers else [*finalizers, "kubernetes"]}
     namespace["status"] = {"phase": "Active"}
 
 
@@ -170,9 +172,18 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
             fields={field: field for field in _EVENT_FIELDS} | _REGARDING | {"source": "source.component"},
         ),
         "leases.coordination.k8s.io": Strategy(validate=_validate_lease, generation=False),
-        "nodes": Strategy(generation=False, fields={"spec.unschedulable": "spec.unschedulable"}, keeps_status=True),
+        "nodes": Strategy(
+            on_update=nodes.keep_status,
+            validate=nodes.validate_node,
+            generation=False,
+            fields={"spec.unschedulable": "spec.unschedulable"},
+            keeps_status=True,
+        ),
         "deployments.apps": Strategy(
-            default=workloads.default_deployment, on_create=_initial_status(), validate=workloads.validate_workload
+            default=workloads.default_deployment,
+            on_create=_initial_status(),
+            validate=workloads.validate_workload,
+            counts_annotations=True,
         ),
         "replicasets.apps": Strategy(
             validate=workloads.validate_workload,

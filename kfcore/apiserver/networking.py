@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.rollout_rules import number_or_percent
 from kfcore.apiserver.status import FieldError, invalid_value, required, unsupported
 from kfcore.apiserver.workloads import part
 
@@ -99,4 +100,9 @@ def validate_disruption_budget(budget: Manifest, previous: Manifest | None) -> l
     spec = budget.get("spec") or {}
     if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
         return [invalid_value("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
-    return []
+    return [
+        error
+        for field in ("minAvailable", "maxUnavailable")
+        if spec.get(field) is not None
+        for error in number_or_percent(spec[field], f"spec.{field}")
+    ]

@@ -39,6 +39,8 @@ Demand = Callable[[Manifest, Manifest | None], None]
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _GENERATED = 5
+_IMMORTAL = ("default", "kube-public", "kube-system")
+"""Namespaces that no cluster is without."""
 _NAME_LIMIT = 63
 
 
@@ -142,8 +144,8 @@ class Objects:
         if unknown is not None:
             unknown(dropped)
         strategy.default(manifest)
-        if owner is not None:
-            manifest["metadata"]["managedFields"] = managed(kind, owner, None, manifest)
+        if owner is not None and (entries := managed(kind, owner, None, manifest)):
+            manifest["metadata"]["managedFields"] = entries
         strategy.on_create(manifest)
         errors = meta.validate(manifest["metadata"], strategy.names, custom=kind.custom)
         if not trusted:
@@ -253,7 +255,7 @@ class Objects:
         strategy.default(manifest)
         if not subresource:
             strategy.on_update(manifest, before)
-        if strategy.generation and subresource != "binding" and _spec_of(manifest) != _spec_of(before):
+        if strategy.generation and subresource != "binding" and self._counts(strategy, subresource, manifest, before):
             manifest["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
         if owner is not None:
             entries = managed(kind, owner, before, manifest, subresource=subresource)
@@ -279,6 +281,14 @@ class Objects:
         self._changed(kind, previous, stored)
         self.garbage.updated(previous, stored)
         return stored
+
+    @staticmethod
+    def _counts(strategy: Strategy, subresource: str, manifest: Manifest, before: Manifest) -> bool:
+        """Whether a change is one of the object's generation."""
+        if _spec_of(manifest) != _spec_of(before):
+            return True
+        annotations = [one["metadata"].get("annotations") for one in (manifest, before)]
+        return strategy.counts_annotations and not subresource and annotations[0] != annotations[1]
 
     def _check_identity(
         self, kind: ServedKind, namespace: str, name: str, metadata: Manifest, previous: Stored, *, replaces: bool
@@ -315,6 +325,8 @@ class Objects:
     ) -> Deletion:
         """Delete an object, or begin to: finalizers, dependents and grace periods may keep it for now."""
         previous = self.read(kind, namespace, name)
+        if kind.storage == "namespaces" and name in _IMMORTAL:
+            raise forbidden(kind.resource, name, "this namespace may not be deleted")
         check_preconditions(kind.resource, previous, options)
         pending = begin_deletion(self.strategy(kind), previous, options, self.clock.now())
         if pending is None:

@@ -8,8 +8,10 @@ from decimal import Decimal
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.names import dns_label, dns_subdomain, label_value, qualified_name
+from kfcore.apiserver.pod_details import validate_details
 from kfcore.apiserver.status import (
     FieldError,
+    bad_request,
     duplicate,
     forbidden_field,
     invalid_value,
@@ -34,6 +36,7 @@ _IMMUTABLE = (
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?")
+_QUANTITIES = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 _SCALE = {"": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 
@@ -72,6 +75,7 @@ def validate_pod_spec(spec: Manifest, place: str) -> list[FieldError]:
     for key, value in (spec.get("nodeSelector") or {}).items():
         errors += [invalid_value(f"{place}.nodeSelector", key, why) for why in qualified_name(key)]
         errors += [invalid_value(f"{place}.nodeSelector", value, why) for why in label_value(value)]
+    errors += validate_details(spec, place)
     return errors
 
 
@@ -236,8 +240,8 @@ def validate_resources(resources: Manifest, place: str) -> Iterator[FieldError]:
         for resource, quantity in quantities.items():
             amount = _amount(str(quantity))
             if amount is None:
-                yield invalid_value(f"{place}.{group}[{resource}]", quantity, "must be a quantity")
-            elif amount < 0:
+                raise bad_request(f"quantities must match the regular expression '{_QUANTITIES}'")
+            if amount < 0:
                 yield invalid_value(f"{place}.{group}[{resource}]", quantity, _NOT_NEGATIVE)
             if "/" not in resource and not _native(resource):
                 yield invalid_value(
@@ -330,6 +334,12 @@ def _validate_update(spec: Manifest, before: Manifest) -> list[FieldError]:
         errors.append(
             invalid_value("spec.activeDeadlineSeconds", now, why if now is not None else f"{why}integer to nil value")
         )
+    known = [gate.get("name") for gate in before.get("schedulingGates") or ()]
+    errors += [
+        forbidden_field("spec.schedulingGates", f'only deletion is allowed, but found new scheduling gate "{name}"')
+        for gate in spec.get("schedulingGates") or ()
+        if (name := gate.get("name")) not in known
+    ]
     kept = [_lasting(toleration) for toleration in spec.get("tolerations") or ()]
     if any(_lasting(toleration) not in kept for toleration in before.get("tolerations") or ()):
         why = "existing toleration can not be modified except its tolerationSeconds"

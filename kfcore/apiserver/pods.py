@@ -25,6 +25,15 @@ _TOLERATIONS = tuple(
     for taint in ("not-ready", "unreachable")
 )
 
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "lastProbeTime": None,
+    "lastTransitionTime": None,
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
+
 
 # ── defaults ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -35,6 +44,10 @@ def default_pod(pod: Manifest) -> None:
         return
     default_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    if spec.get("hostNetwork"):
+        for container in _containers(spec):
+            for port in container.get("ports") or ():
+                port.setdefault("hostPort", port.get("containerPort", 0))
     _default_status(pod)
 
 
@@ -74,6 +87,8 @@ def admit_pod(pod: Manifest) -> None:
             if not any(item.get("key") == toleration["key"] for item in tolerations):
                 tolerations.append(dict(toleration))
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec if isinstance(spec, dict) else {})}
+    if isinstance(spec, dict) and spec.get("schedulingGates"):
+        pod["status"]["conditions"] = [dict(_GATED)]
 
 
 def default_pod_spec(spec: Manifest) -> None:

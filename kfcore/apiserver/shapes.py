@@ -6,6 +6,7 @@ importing them takes most of a second.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,12 +26,13 @@ _ENTRY = re.compile(r"'(\w+)': '([^']+)'")
 _CONTAINER = re.compile(r"(list|dict)[\[(](?:\w+, *)?(.+)[\])]$")
 _VERSION = re.compile(r"^([A-Z][a-z]+)?V\d+((alpha|beta)\d+)?")
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _GO = {"str": "string", "int": "int32", "float": "float64", "bool": "bool", "datetime": "v1.Time", "bytes": "[]uint8"}
 QUANTITIES = frozenset({"limits", "requests", "capacity", "allocatable", "hard", "used", "overhead", "min", "max"})
 """Maps of quantities, which may be written as numbers."""
 
 
-_EXACT: dict[str, type] = {"str": str, "datetime": str, "bytes": str, "int": int, "bool": bool, "float": float}
+_EXACT: dict[str, type] = {"str": str, "bytes": str, "int": int, "bool": bool, "float": float}
 OPEN = ("object", "file")
 
 
@@ -117,6 +119,8 @@ class _Decoder:
     def _value(self, value: Any, type_: FieldType, place: _Place, *, quantity: bool = False) -> Any:
         if type(value) is type_.exact or type_.name in OPEN:
             return value
+        if type_.name == "datetime":
+            return self._time(value, type_, place)
         if type_.exact is not None:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if number and type_.name == "float":
@@ -125,6 +129,17 @@ class _Decoder:
                 return str(value)
             raise self._mistyped(value, type_, place)
         return self._composite(value, type_, place, quantity=quantity)
+
+    def _time(self, value: Any, type_: FieldType, place: _Place) -> str:
+        if not isinstance(value, str):
+            raise self._mistyped(value, type_, place)
+        if _TIME.fullmatch(value) is None:
+            kind, version = self._resource.kind, self._resource.version
+            raise bad_request(
+                f'{kind} in version "{version}" cannot be handled as a {kind}: parsing time {json.dumps(value)} as '
+                f'"2006-01-02T15:04:05Z07:00": cannot parse {json.dumps(value)} as "2006"'
+            )
+        return value
 
     def _composite(self, value: Any, type_: FieldType, place: _Place, *, quantity: bool) -> Any:
         inner = type_.inner

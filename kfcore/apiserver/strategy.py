@@ -44,7 +44,7 @@ class Strategy:
     place, an object of any version of the kind. `on_create` runs on creation alone, when the client's status is gone;
     `on_update` on updates alone, with the object as it was.
     `validate` gets the object as it would be stored and, for an update, as it was. `finalizer` is put on when a
-    deletion begins.
+    deletion begins. `counts_annotations`: the generation grows with changed annotations, too.
     """
 
     decode: Decode = _nothing_unknown
@@ -53,6 +53,7 @@ class Strategy:
     on_update: Update = _nothing_changes
     validate: Validate = _no_errors
     generation: bool = True
+    counts_annotations: bool = False
     keeps_status: bool = False
     unconditional_update: bool = True
     graceful: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.amounts import amounts
 from kfcore.apiserver.status import FieldError, forbidden_field, invalid_value, required, unsupported
 from kfcore.apiserver.workloads import part
 
@@ -23,14 +24,28 @@ def validate_claim(claim: Manifest, previous: Manifest | None) -> list[FieldErro
     errors += [unsupported("spec.accessModes", mode, _MODES) for mode in modes if mode not in _MODES]
     if not ((spec.get("resources") or {}).get("requests") or {}).get("storage"):
         errors.append(required("spec.resources[storage]"))
-    if previous is not None and _fixed(spec) != _fixed(previous["spec"]):
-        errors.append(forbidden_field("spec", _IMMUTABLE))
+    if previous is not None:
+        errors += _validate_claim_update(claim, previous)
     return errors
 
 
-def _fixed(spec: Manifest) -> Manifest:
-    free = ("resources", "volumeName", "storageClassName", "volumeAttributesClassName")
-    return {key: value for key, value in spec.items() if key not in free}
+def _validate_claim_update(claim: Manifest, previous: Manifest) -> list[FieldError]:
+    """A claim takes a volume and a class once; once it has a volume, it may ask for more room."""
+    spec, before = claim["spec"], previous["spec"]
+    kept = dict(spec)
+    for field in ("volumeName", "storageClassName"):
+        if not before.get(field):
+            kept.pop(field, None)
+    bound = (previous.get("status") or {}).get("phase") == "Bound"
+    free = ("resources", "volumeAttributesClassName") if bound else ()
+    kept = {key: value for key, value in kept.items() if key not in free}
+    if kept != {key: value for key, value in before.items() if key in kept or (key not in free and value)}:
+        return [forbidden_field("spec", _IMMUTABLE)]
+    held = amounts((previous.get("status") or {}).get("capacity")).get("storage")
+    asked, wanted = (amounts((one.get("resources") or {}).get("requests")).get("storage") for one in (before, spec))
+    if held is not None and asked is not None and wanted is not None and wanted < asked and wanted <= held:
+        return [forbidden_field("spec.resources.requests.storage", "field can not be less than status.capacity")]
+    return []
 
 
 def default_volume(volume: Manifest) -> None:

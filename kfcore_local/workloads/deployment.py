@@ -258,8 +258,9 @@ class DeploymentReconciler(WorkloadReconciler[Deployment]):
         """Tell the revision on the Deployment itself, where `kubectl rollout history` looks."""
         deployment = rollout.deployment
         if rollout.revision and deployment.metadata.annotations.get(REVISION) != rollout.revision:
+            # With the status: an annotation that came otherwise would be a change of the Deployment's generation.
             body = {"metadata": {"annotations": {REVISION: rollout.revision}}}
-            await self.client.patch(Deployment, deployment.name, deployment.namespace, body)
+            await self.client.patch(Deployment, deployment.name, deployment.namespace, body, subresource="status")
 
     async def _clean_up(self, rollout: Rollout) -> None:
         """Forget the oldest revisions beyond the limit."""
