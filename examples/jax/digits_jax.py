@@ -67,6 +67,7 @@ def main() -> int:
         coordinator_address=f"{os.environ['COORDINATOR_ADDRESS']}:{os.environ['COORDINATOR_PORT']}",
         num_processes=int(os.environ["NUM_PROCESSES"]),
         process_id=int(os.environ["PROCESS_ID"]),
+        cluster_detection_method="deactivate",  # nor ask the API server for what is said here
     )
     rank, processes = jax.process_index(), jax.process_count()
     print(f"process {rank} of {processes} trains, {jax.device_count()} devices in all", flush=True)
