@@ -88,10 +88,11 @@ class SharedMachine:
     async def place(self, wanted: Wanted) -> Place:
         pod, container, image = wanted.pod, wanted.container, wanted.image
         asked, ours = container.working_dir, str(wanted.machine_directory)
+        moved = {**volumes.written_paths(container, wanted.written), **wanted.own_files}
         claim = volumes.home(pod, container, image)
         if claim is not None:
-            return Place(PLAIN, str(await claimed_directory(self._client, pod.namespace, claim)))
-        return Place(PLAIN, ours if not asked or _is_missing_home(asked, image) else asked)
+            return Place(PLAIN, str(await claimed_directory(self._client, pod.namespace, claim)), moved)
+        return Place(PLAIN, ours if not asked or _is_missing_home(asked, image) else asked, moved)
 
 
 def _is_missing_home(directory: str, image: Image | None) -> bool:
