@@ -1,7 +1,7 @@
 """The order in which a process starts and stops, and what it shows of itself meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from kfcore.api.core import Event, Lease, Namespace, Pod, Service
 from kfcore.api.meta import owner_reference, untyped
 from kfcore.api.resource import Resource
 from kfcore.cache.cache import CacheNotSynced
+from kfcore.client.errors import Forbidden
 from kfcore.controller.controller import Request, Result
 from kfcore.controller.leader_election import LeaderElector, LeadershipLost
 from kfcore.controller.manager import Manager
@@ -240,6 +241,30 @@ async def test_a_replica_that_waits_for_the_lease_stops_at_once(client: FakeClie
     await asyncio.wait_for(task, 1)
 
 
+async def test_what_needs_no_leadership_runs_in_every_replica(client: FakeClient, clock: FakeClock) -> None:
+    holder = LeaderElector(client, clock, name="operator", namespace="default", identity="other")
+    await holder.acquire()
+    elector = LeaderElector(client, clock, name="operator", namespace="default", identity="me")
+    manager = Manager(client, clock=clock, leader_election=elector)
+    started = []
+
+    def runnable(name: str) -> Callable[[], Awaitable[None]]:
+        async def run() -> None:
+            started.append(name)
+            await asyncio.Event().wait()
+
+        return run
+
+    manager.add_runnable(runnable("leader's"))
+    manager.add_runnable(runnable("everybody's"), needs_leadership=False)
+    async with running(manager, clock):
+        await clock.advance(10)
+        assert started == ["everybody's"]
+        await client.patch(Lease, "operator", "default", {"spec": {"holderIdentity": ""}})
+        await clock.advance(10)
+        assert started == ["everybody's", "leader's"]
+
+
 async def test_cancelling_the_manager_leaves_nothing_running(client: FakeClient, clock: FakeClock) -> None:
     manager = Manager(client, clock=clock)
     manager.add_controller(ServicePerPod(manager), Pod)
@@ -284,6 +309,36 @@ async def test_health_readiness_and_metrics_are_served(client: FakeClient, clock
             'workqueue_unfinished_work_seconds{controller="pod",name="pod"} 0.0',
         ):
             assert line in text.splitlines()
+
+
+async def test_it_is_ready_when_its_caches_are_filled_and_no_longer_when_it_stops(
+    client: FakeClient, clock: FakeClock
+) -> None:
+    class Hangs:
+        async def reconcile(self, request: Request) -> None:
+            await asyncio.Event().wait()
+
+    await client.create(Pod, a_pod("a"))
+    forbidden = client.faults.fail(None, Pod, Forbidden("not yours"), times=None)
+    manager = Manager(client, clock=clock, health_address="127.0.0.1:0")
+    manager.add_controller(Hangs(), Pod)
+    async with running(manager, clock), aiohttp.ClientSession() as http:
+        async with asyncio.timeout(10):
+            while "health" not in manager.ports:  # noqa: ASYNC110 — a port is no event
+                await asyncio.sleep(0.01)
+
+        async def status(path: str) -> int:
+            async with http.get(f"http://127.0.0.1:{manager.ports['health']}{path}") as answer:
+                return answer.status
+
+        await clock.advance(30)
+        assert (await status("/healthz"), await status("/readyz")) == (200, 503)
+        forbidden.stop()
+        await clock.advance(60)
+        assert (await status("/healthz"), await status("/readyz")) == (200, 200)
+        manager.stop()
+        await clock.advance(1)
+        assert (await status("/healthz"), await status("/readyz")) == (200, 503)
 
 
 def test_an_address_that_is_none_is_refused_with_what_was_expected() -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from kfcore.client.cluster import ClusterClient
+from kfcore.testing import FakeClient, FakeClock
 from kfcore_pytorch import PyTorchJob
 
 ROOT = Path(__file__).parents[2]
@@ -82,18 +83,24 @@ def test_the_failing_job_names_its_failed_replica() -> None:
     assert "cannot open part 2 of the data" in summary
 
 
-async def test_the_operator_of_the_documentation_works_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "writing-an-operator.md").read_text(), re.DOTALL)
-    assert len(blocks) == 5
+@pytest.mark.parametrize(("page", "count"), [("writing-an-operator.md", 3), ("testing.md", 3)])
+async def test_the_tests_of_the_documentation_pass(
+    page: str, count: int, monkeypatch: pytest.MonkeyPatch, fake_client: FakeClient, fake_clock: FakeClock
+) -> None:
     module = ModuleType("documentation")
     monkeypatch.setitem(sys.modules, "documentation", module)  # where pydantic looks its annotations up
-    for block in blocks:
-        exec(compile(block, "writing-an-operator.md", "exec"), vars(module))
-    tests = [value for name, value in vars(module).items() if name.startswith("test_")]
-    assert len(tests) == 3
-    assert all(map(inspect.iscoroutinefunction, tests))
+    for name in dict.fromkeys(["writing-an-operator.md", page]):  # the others go on with its operators
+        before = dict(vars(module))
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL):
+            exec(compile(block, name, "exec"), vars(module))
+    if make_trouble := vars(module).get("make_trouble"):
+        make_trouble(FakeClient())
+    fixtures = {"fake_client": fake_client, "fake_clock": fake_clock}
+    tests = [value for name, value in vars(module).items() if name.startswith("test_") and name not in before]
+    assert len(tests) == count
     for test in tests:
-        await test()
+        assert inspect.iscoroutinefunction(test)
+        await test(**{name: fixtures[name] for name in inspect.signature(test).parameters})
 
 
 def test_the_readme_shows_the_operator_of_the_documentation() -> None:
