@@ -79,7 +79,8 @@ class Scheduler:
         if change.new is not None and not pod.is_finished and pod.spec.node_name:
             self._queue.discard(pod)
             self._nominated.pop(pod.metadata.uid, None)
-            self._ledger.place(pod, pod.spec.node_name)
+            if self._ledger.place(pod, pod.spec.node_name):
+                self._queue.try_all_again()
             return
         if change.new is not None and not pod.is_finished and self._is_ours(pod):
             self._queue.add(pod)

@@ -67,6 +67,13 @@ class SchedulablePod(ServerObject, frozen=True):
     def is_finished(self) -> bool:
         return self.status.phase in ("Succeeded", "Failed")
 
+    @property
+    def is_initialized(self) -> bool:
+        """Whether its init containers are done."""
+        return any(
+            item.get("type") == "Initialized" and item.get("status") == "True" for item in self.status.conditions
+        )
+
 
 class Taint(Struct, frozen=True):
     key: str = ""

@@ -24,8 +24,10 @@ def amount(quantity: str | int | float) -> Decimal:
 
 
 def requests_of(pod: SchedulablePod) -> Amounts:
-    """What a pod takes of a node while it is there: its containers and sidecars together, or an init container that
-    asks for more, with the sidecars that run before it."""
+    """What a pod takes of a node: its containers and sidecars together, or an init container that asks for more, with
+    the sidecars that run before it. kube-scheduler counts an init container for as long as the pod is there; here one
+    that is done with has given its share back, so that a small machine takes more pods.
+    """
     total: Amounts = {"pods": Decimal(1)}
     for container in pod.spec.containers:
         _add(total, container.resources.requests)
@@ -35,6 +37,8 @@ def requests_of(pod: SchedulablePod) -> Amounts:
         if container.restart_policy == "Always":
             _add(sidecars, container.resources.requests)
             needed = dict(sidecars)
+        elif pod.is_initialized:
+            continue
         else:
             needed = dict(sidecars)
             _add(needed, container.resources.requests)
@@ -82,10 +86,13 @@ class Ledger:
     def __contains__(self, pod: SchedulablePod) -> bool:
         return pod.metadata.uid in self._placed
 
-    def place(self, pod: SchedulablePod, node: str) -> None:
+    def place(self, pod: SchedulablePod, node: str) -> bool:
+        """Whether it takes something else than before."""
+        requests, before = requests_of(pod), self._placed.get(pod.metadata.uid)
         self.remove(pod)
-        placed = self._placed[pod.metadata.uid] = Placed(pod, node, requests_of(pod))
-        add_to(self._used.setdefault(node, {}), placed.requests)
+        self._placed[pod.metadata.uid] = Placed(pod, node, requests)
+        add_to(self._used.setdefault(node, {}), requests)
+        return before is not None and before.requests != requests
 
     def remove(self, pod: SchedulablePod) -> bool:
         """Whether it was there."""

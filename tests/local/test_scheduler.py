@@ -168,6 +168,18 @@ async def test_init_containers_count_when_they_ask_for_more_and_sidecars_with_th
         assert set(await cluster.bound()) == {"first", "fits"}
 
 
+async def test_an_init_container_that_is_done_has_given_its_share_back() -> None:
+    async with a_cluster(a_node()) as cluster:
+        init = [{"name": "prepare", "image": "i", "resources": {"requests": {"cpu": "4"}}}]
+        await cluster.create(a_pod("first", cpu="1", initContainers=init))
+        await cluster.create(a_pod("second", cpu="3"))
+        assert set(await cluster.bound()) == {"first"}
+        done = {"status": {"conditions": [{"type": "Initialized", "status": "True"}]}}
+        await cluster.client.patch(POD, "first", "default", done, patch_type=PatchType.STRATEGIC, subresource="status")
+        await cluster.settle()
+        assert set(await cluster.bound()) == {"first", "second"}
+
+
 # ── which node ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
