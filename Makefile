@@ -27,6 +27,9 @@ soak: $(VENV)/.dev  ## Play the tests of faults 50 times in a row (RUNS=50), wit
 		printed=$$($(BIN)/python -m pytest -q --no-header --kfcore-seeds=1 $(FAULTS)) || { echo "$$printed"; exit 1; }; \
 		echo "run $$run of $(RUNS):" "$$(echo "$$printed" | tail -n 1)"; done
 
+chaos: $(VENV)/.dev  ## Kill parts of a cluster at random for two minutes, under real trainings
+	KFCORE_CHAOS_SECONDS=120 $(BIN)/python -m pytest -p no:xdist tests/local/test_chaos.py
+
 conformance: $(VENV)/.dev  ## Play the steps recorded from kube-apiserver to a local cluster, over HTTP
 	@$(BIN)/python tests/golden/conformance.py
 
