@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from kfcore.api.codec import decode_json
-from kfcore.api.core import Namespace
+from kfcore.api.core import Namespace, Pod
 from kfcore.api.meta import ServerObject, owner_reference, untyped
 from kfcore.api.resource import Resource
 from kfcore.apiserver.http import HttpServer
@@ -22,8 +22,8 @@ from kfcore.apiserver.server import ApiServer
 from kfcore.cache.cache import Cache
 from kfcore.cache.informer import Change
 from kfcore.client.cluster import ClusterClient
-from kfcore.client.errors import AlreadyExists, Conflict, Gone, Invalid, NotFound
-from kfcore.client.interface import Client, PatchType, Preconditions
+from kfcore.client.errors import AlreadyExists, Conflict, Forbidden, Gone, Invalid, NotFound
+from kfcore.client.interface import Client, PatchType, Preconditions, Propagation
 from kfcore.client.rest import RestClient
 from kfcore.testing import FakeClient
 
@@ -82,6 +82,13 @@ async def ns(client: RestClient) -> AsyncIterator[str]:
 
 async def names(client: RestClient, ns: str, selector: str = MINE) -> list[str]:
     return [config.name for config in await client.list(Config, ns, label_selector=selector)]
+
+
+async def until(client: RestClient, ns: str, expected: list[str]) -> None:
+    """Garbage collectors take their time."""
+    async with asyncio.timeout(60):
+        while await names(client, ns) != expected:  # noqa: ASYNC110 — it happens in the server
+            await asyncio.sleep(0.05)
 
 
 async def test_an_object_lives_its_life(client: RestClient, ns: str) -> None:
@@ -200,6 +207,42 @@ async def test_a_delete_can_insist_on_the_very_object(client: RestClient, ns: st
     with pytest.raises(Conflict):
         await client.delete(Config, "a", ns, preconditions=Preconditions(uid="another"))
     await client.get(Config, "a", ns)
+
+
+@pytest.mark.parametrize("propagation", [Propagation.BACKGROUND, Propagation.FOREGROUND, Propagation.ORPHAN])
+async def test_a_delete_says_what_becomes_of_the_dependents(
+    client: RestClient, ns: str, propagation: Propagation
+) -> None:
+    owner = await client.create(AnyConfig, a_config("owner"), ns)
+    owned = a_config("owned")
+    owned["metadata"]["ownerReferences"] = [owner_reference(owner)]
+    await client.create(Config, owned, ns)
+    await client.delete(Config, "owner", ns, propagation=propagation)
+    if propagation is not Propagation.ORPHAN:
+        await until(client, ns, [])
+        return
+    await until(client, ns, ["owned"])
+    assert not (await client.get(Config, "owned", ns)).metadata.owner_references
+
+
+async def test_a_pod_that_never_ran_has_an_empty_log_and_is_evicted(client: RestClient, ns: str) -> None:
+    pod = {
+        "metadata": {"name": "a"},
+        "spec": {"nodeSelector": {"kfcore-test": "nowhere"}, "containers": [{"name": "main", "image": "none"}]},
+    }
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await client.create(Pod, pod, ns)
+                break
+            except Forbidden:  # a cluster gives a namespace its service account a moment later
+                await asyncio.sleep(0.1)
+    assert await client.subresource("GET", Pod, "a", ns, "log") == b""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a", "namespace": ns}}
+    await client.subresource("POST", Pod, "a", ns, "eviction", body=eviction)
+    async with asyncio.timeout(60):
+        while await client.list(Pod, ns):  # noqa: ASYNC110 — it happens in the server
+            await asyncio.sleep(0.1)
 
 
 async def test_a_collection_is_deleted_as_far_as_it_is_selected(client: RestClient, ns: str) -> None:
