@@ -72,7 +72,7 @@ class Run:
 
 @asynccontextmanager
 async def running(job: Manifest) -> AsyncIterator[Run]:
-    async with LocalCluster() as cluster, asyncio.timeout(150):
+    async with LocalCluster() as cluster, asyncio.timeout(240):
         await cluster.client.create(Jobs, job, "default")
         yield Run(cluster)
 

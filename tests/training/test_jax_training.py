@@ -43,7 +43,7 @@ def test_a_process_killed_in_mid_training_takes_all_back_to_the_start_and_the_jo
     command = [KFCORE, "local", "run", str(tmp_path / "again.yaml")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
-        patience = threading.Timer(300, run.terminate)
+        patience = threading.Timer(240, run.terminate)
         patience.start()
         lines = []
         for line in run.stdout:
