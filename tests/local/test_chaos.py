@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from chaos import POD, Monkey, Site, conditions, until
+from example_jobs import an_example
 
 from kfcore.api.meta import Manifest, untyped
 from kfcore.client.cluster import ClusterClient
@@ -25,7 +25,6 @@ JOB, STATEFUL_SET, DEPLOYMENT, SERVICE = (
     untyped(kind.resource) for kind in (PyTorchJob, StatefulSet, Deployment, Service)
 )
 SECONDS = float(os.environ.get("KFCORE_CHAOS_SECONDS", "10"))
-EXAMPLES = Path(__file__).parents[2] / "examples" / "pytorch"
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,21 +53,10 @@ def a_short_job(name: str, folder: Path, **spec: Any) -> Manifest:
     }
 
 
-def an_example(file: str) -> Manifest:
-    manifest: Manifest = yaml.safe_load((EXAMPLES / file).read_text())
-    for replica in manifest["spec"]["pytorchReplicaSpecs"].values():
-        spec = replica["template"]["spec"]
-        spec["terminationGracePeriodSeconds"] = 2
-        for container in spec["containers"]:
-            container["workingDir"] = str(EXAMPLES)
-    return manifest
-
-
 def the_workloads(folder: Path) -> list[tuple[Any, Manifest]]:
     """A job, an elastic one, a StatefulSet with claims and a Deployment behind a Service."""
     if SECONDS >= 60:
-        jobs = [an_example("digits-ddp.yaml"), an_example("elastic.yaml")]
-        jobs[0]["metadata"]["name"], jobs[1]["metadata"]["name"] = "digits", "elastic"
+        jobs = [an_example(file, folder) for file in ("digits-ddp.yaml", "elastic.yaml")]
     else:
         elastic = {"elasticPolicy": {"minReplicas": 1, "maxReplicas": 3}}
         jobs = [a_short_job("digits", folder), a_short_job("elastic", folder, **elastic)]

@@ -1,0 +1,80 @@
+"""The digits job, an elastic job and a StatefulSet, at once on one machine: real trainings, real files."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from example_jobs import an_example
+
+from kfcore.api.meta import Manifest, untyped
+from kfcore_local.cluster import LocalCluster
+from kfcore_local.storage import directory_of
+from kfcore_local.workloads.kinds import StatefulSet
+from kfcore_pytorch import PyTorchJob
+
+JOB, STATEFUL_SET = untyped(PyTorchJob.resource), untyped(StatefulSet.resource)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("torch") is None or importlib.util.find_spec("sklearn") is None,
+        reason="trains with torch and scikit-learn",
+    ),
+]
+
+
+def a_stateful_set() -> Manifest:
+    container: Manifest = {"name": "main", "image": "any", "workingDir": "/data"}
+    container["command"] = ["sh", "-c", "hostname > name; exec sleep 600"]
+    container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    pod = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    spec = {
+        "serviceName": "store",
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "store"}},
+        "template": {"metadata": {"labels": {"app": "store"}}, "spec": pod},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+    }
+    return {"metadata": {"name": "store"}, "spec": spec}
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 (other processes bring it about)
+            await asyncio.sleep(0.1)
+
+
+async def test_two_trainings_and_a_stateful_set_run_at_once_and_come_to_their_ends(tmp_path: Path) -> None:
+    async with LocalCluster() as cluster:
+        client = cluster.client
+
+        async def has(name: str, condition: str) -> bool:
+            status: Any = (await client.get(JOB, name, "default")).raw.get("status") or {}
+            types = {item["type"]: item for item in status.get("conditions") or []}
+            assert types.get("Failed", {}).get("status") != "True", types
+            return types.get(condition, {}).get("status") == "True"
+
+        async def all_run() -> bool:
+            status = (await client.get(STATEFUL_SET, "store", "default")).raw["status"]
+            return (
+                status.get("readyReplicas") == 2 and await has("digits", "Running") and await has("elastic", "Running")
+            )
+
+        async def both_succeeded() -> bool:
+            return await has("digits", "Succeeded") and await has("elastic", "Succeeded")
+
+        for file in ("digits-ddp.yaml", "elastic.yaml"):
+            await client.create(JOB, an_example(file, tmp_path), "default")
+        await client.create(STATEFUL_SET, a_stateful_set(), "default")
+        await until(all_run, 60)
+        await until(both_succeeded, 200)
+        for ordinal in range(2):
+            directory = await directory_of(client, "default", f"data-store-{ordinal}")
+            assert directory is not None
+            assert (directory / "name").read_text() == f"store-{ordinal}\n"
