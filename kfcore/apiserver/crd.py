@@ -1,31 +1,29 @@
-"""CustomResourceDefinitions: the rules for them, the kinds that they add, and the strategy of those kinds' objects."""
+"""The kinds that CustomResourceDefinitions add, and the strategy of those kinds' objects. The rules of the definitions
+themselves are `definitions.py`'s.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver.deletion import DeleteOptions
 from kfcore.apiserver.kinds import Column, ScalePaths, ServedKind, Subresource
-from kfcore.apiserver.names import dns_label_1035, dns_subdomain
 from kfcore.apiserver.objects import Objects
-from kfcore.apiserver.rules import Rules, rule_problems
+from kfcore.apiserver.rules import Rules
 from kfcore.apiserver.schema import fill_defaults, prune
-from kfcore.apiserver.status import FieldError, bad_request, invalid_value, required, unsupported
+from kfcore.apiserver.status import FieldError
 from kfcore.apiserver.storage import Change, Collection, Stored
 from kfcore.apiserver.strategy import Strategy
-from kfcore.apiserver.structural import schema_problems
 from kfcore.apiserver.validation import validate, with_rules
 
 CRD_GROUP = "apiextensions.k8s.io"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 _UPDATE = ("get", "patch", "update")
 _VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
-_SCOPES = ("Cluster", "Namespaced")
 
 
 class CustomKinds:
@@ -68,8 +66,16 @@ class CustomKinds:
         if kind.storage != self._crds.storage:
             return
         self._serve(previous, current)
+        if current is None and previous is not None:
+            self._accept_waiting(previous.manifest["spec"]["group"])
         if current is not None and "deletionTimestamp" in current.manifest["metadata"]:
             self._clean_up(current)
+
+    def _accept_waiting(self, group: str) -> None:
+        """The names of a CRD are free: look again at those of its group that wait for some."""
+        for stored in list(self._objects.collection(self._crds).select()):
+            if stored.manifest["spec"]["group"] == group and not served_kinds(stored.manifest):
+                self._objects.update(self._crds, *stored.key, lambda crd: crd)
 
     def _serve(self, previous: Stored | None, current: Stored | None) -> None:
         before = {k.resource: k for k in served_kinds(previous.manifest)} if previous else {}
@@ -104,7 +110,12 @@ class CustomKinds:
 
 
 def served_kinds(crd: Manifest) -> list[ServedKind]:
-    """The kinds that a (valid) CRD adds, one for each served version, the preferred version first."""
+    """The kinds that a (valid) CRD adds, one for each served version, the preferred version first; none while it waits
+    for its names.
+    """
+    conditions = (crd.get("status") or {}).get("conditions") or ()
+    if any(item.get("type") == "Established" and item.get("status") != "True" for item in conditions):
+        return []
     spec = crd["spec"]
     storage_version = next(version["name"] for version in spec["versions"] if version["storage"])
     kinds = [_served_kind(spec, version, storage_version) for version in spec["versions"] if version["served"]]
@@ -150,11 +161,20 @@ def _served_kind(spec: Manifest, version: Manifest, storage_version: str) -> Ser
         subresources=tuple(served_beside),
         scale=scale,
         schema=(version.get("schema") or {}).get("openAPIV3Schema"),
+        selectable=tuple(field["jsonPath"].lstrip(".") for field in version.get("selectableFields") or ()),
+        deprecation=_deprecation(spec, version),
         verbs=_VERBS,
         custom=True,
         storage=resource.qualified_plural,
         storage_version=storage_version,
     )
+
+
+def _deprecation(spec: Manifest, version: Manifest) -> str:
+    if not version.get("deprecated"):
+        return ""
+    unsaid = f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
+    return str(version.get("deprecationWarning") or unsaid)
 
 
 def _priority(version: str) -> tuple[int, int, int, str]:
@@ -175,6 +195,7 @@ def custom_strategy(kind: ServedKind) -> Strategy:
         validate=partial(_validate, schema, rules),
         unconditional_update=False,
         keeps_status=not kind.status,
+        fields={path: path for path in kind.selectable},
     )
 
 
@@ -182,137 +203,3 @@ def _validate(
     schema: Manifest, rules: Callable[[], Rules], manifest: Manifest, previous: Manifest | None
 ) -> list[FieldError]:
     return with_rules(validate(manifest, schema, previous), rules(), manifest, previous)
-
-
-# ── the CRDs themselves ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def default_crd(crd: Manifest) -> None:
-    spec = crd.get("spec")
-    if not isinstance(spec, dict):
-        raise bad_request("CustomResourceDefinition.spec: expected an object")
-    names = spec.setdefault("names", {})
-    versions = spec.get("versions")
-    if not isinstance(names, dict) or not isinstance(versions, list) or not all(isinstance(v, dict) for v in versions):
-        raise bad_request(
-            'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition: json: cannot '
-            "unmarshal spec"
-        )
-    kind = names.get("kind")
-    if isinstance(kind, str) and kind:
-        names.setdefault("singular", kind.lower())
-        names.setdefault("listKind", f"{kind}List")
-    spec.setdefault("conversion", {"strategy": "None"})
-    for version in versions:
-        version.setdefault("served", False)
-        version.setdefault("storage", False)
-
-
-def admit_crd(objects: Objects, crd: Manifest) -> None:
-    spec = crd["spec"]
-    names = spec["names"]
-    now = objects.now()
-    crd["status"] = {
-        "conditions": [
-            {
-                "type": "NamesAccepted",
-                "status": "True",
-                "lastTransitionTime": now,
-                "reason": "NoConflicts",
-                "message": "no conflicts found",
-            },
-            {
-                "type": "Established",
-                "status": "True",
-                "lastTransitionTime": now,
-                "reason": "InitialNamesAccepted",
-                "message": "the initial names have been accepted",
-            },
-        ],
-        "acceptedNames": dict(names),
-        "storedVersions": [version.get("name") for version in spec["versions"] if version["storage"]],
-    }
-
-
-def validate_crd(crd: Manifest, previous: Manifest | None) -> list[FieldError]:
-    spec = crd["spec"]
-    names: dict[str, Any] = spec["names"]
-    group, plural = spec.get("group"), names.get("plural")
-    errors: list[FieldError] = []
-    if crd["metadata"].get("name") != f"{plural}.{group}":
-        errors.append(
-            invalid_value("metadata.name", crd["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group')
-        )
-    if not isinstance(group, str) or not group:
-        errors.append(required("spec.group"))
-    elif "." not in group:
-        errors.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
-    elif why := dns_subdomain(group):
-        errors.append(invalid_value("spec.group", group, why))
-    if spec.get("scope") not in _SCOPES:
-        errors.append(unsupported("spec.scope", spec.get("scope") or "", _SCOPES))
-    for field in ("plural", "singular", "kind", "listKind"):
-        name = names.get(field)
-        if not isinstance(name, str) or not name:
-            errors.append(required(f"spec.names.{field}"))
-        elif why := dns_label_1035(name.lower()):
-            errors.append(invalid_value(f"spec.names.{field}", name, why))
-    malformed = _validate_versions(spec["versions"])
-    errors += malformed or _validate_schemas(spec["versions"])
-    if previous is not None:
-        for path in ("group", "scope", "names.kind", "names.plural"):
-            *parents, last = path.split(".")
-            before, after = previous["spec"], spec
-            for parent in parents:
-                before, after = before[parent], after[parent]
-            if before.get(last) != after.get(last):
-                errors.append(invalid_value(f"spec.{path}", after.get(last), "field is immutable"))
-    return errors
-
-
-def _validate_schemas(versions: list[Manifest]) -> list[FieldError]:
-    """What is wrong with the schemas, and with their CEL rules. A schema that all versions share is named once."""
-    schemas: list[Manifest] = [version["schema"]["openAPIV3Schema"] for version in versions]
-    if all(schema == schemas[0] for schema in schemas):
-        places = {"spec.validation.openAPIV3Schema": schemas[0]}
-    else:
-        places = {f"spec.versions[{index}].schema.openAPIV3Schema": schema for index, schema in enumerate(schemas)}
-    errors: list[FieldError] = []
-    for place, schema in places.items():
-        errors += schema_problems(schema, place) or rule_problems(schema, place)
-    return errors
-
-
-def _validate_versions(versions: list[Manifest]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for index, version in enumerate(versions):
-        place = f"spec.versions[{index}]"
-        name = version.get("name")
-        if not isinstance(name, str) or not name:
-            errors.append(required(f"{place}.name"))
-        elif why := dns_label_1035(name):
-            errors.append(invalid_value(f"{place}.name", name, why))
-        schema = version.get("schema") or {}
-        if not isinstance(schema, dict) or not isinstance(schema.get("openAPIV3Schema"), dict):
-            errors.append(required(f"{place}.schema.openAPIV3Schema", "schemas are required"))
-        for number, column in enumerate(version.get("additionalPrinterColumns") or ()):
-            errors += [
-                required(f"{place}.additionalPrinterColumns[{number}].{field}")
-                for field in ("name", "type", "jsonPath")
-                if not isinstance(column, dict) or not column.get(field)
-            ]
-    if sum(bool(version["storage"]) for version in versions) != 1:
-        errors.append(
-            FieldError(
-                "FieldValueInvalid",
-                "spec.versions",
-                "Invalid value: must have exactly one version marked as storage version",
-            )
-        )
-    return errors
-
-
-def crd_strategy(objects: Objects) -> Strategy:
-    return Strategy(
-        default=default_crd, on_create=partial(admit_crd, objects), validate=validate_crd, finalizer=CLEANUP
-    )

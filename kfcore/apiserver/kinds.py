@@ -51,7 +51,9 @@ class ServedKind:
 
     `columns` are a CRD's (built-in tables are `table.py`'s). `schema` is a CRD's OpenAPI v3 schema, None for built-in
     kinds and for schemaless ones. `storage` names what versions and aliases of a kind share (`events` and
-    `events.events.k8s.io`). `create_only` kinds (reviews, bindings) are answered and never stored.
+    `events.events.k8s.io`). `selectable` are the paths
+    of a custom kind's fields that selectors may name; `deprecation` is what users of the version are told.
+    `create_only` kinds (reviews, bindings) are answered and never stored.
     """
 
     resource: Resource
@@ -64,6 +66,8 @@ class ServedKind:
     storage: str = ""
     custom: bool = False
     storage_version: str = ""
+    selectable: tuple[str, ...] = ()
+    deprecation: str = ""
 
     @property
     def status(self) -> bool:

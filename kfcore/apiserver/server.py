@@ -6,6 +6,7 @@ What a verb does is elsewhere: `reading.py` (get, list, watch), `writing.py` (cr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,8 @@ from kfcore.apiserver.aggregation import AggregatedRoles
 from kfcore.apiserver.authentication import Authentication, User
 from kfcore.apiserver.authorization import Authorizer, Everything, check, impersonate, user_of
 from kfcore.apiserver.catalogue import builtin_kinds
-from kfcore.apiserver.crd import CustomKinds, crd_strategy
+from kfcore.apiserver.crd import CustomKinds
+from kfcore.apiserver.definitions import crd_strategy
 from kfcore.apiserver.escalation import GROUP as RBAC_GROUP
 from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.logs import PodLogs
@@ -168,6 +170,13 @@ class ApiServer:
             return await self._elsewhere(request)
         if route.subresource and route.subresource != "status":
             return await self._subresources.handle(route, request)
+        answer = self._act(route, request)
+        if route.kind.deprecation:
+            told = [answer.headers["warning"]] if "warning" in answer.headers else []
+            answer.headers["warning"] = ", ".join([*told, f"299 - {json.dumps(route.kind.deprecation)}"])
+        return answer
+
+    def _act(self, route: Route, request: Request) -> Response:
         match request.method:
             case "GET":
                 return self._read(route, request)

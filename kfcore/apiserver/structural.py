@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,12 @@ from kfcore.apiserver.schema import PRESERVE
 from kfcore.apiserver.status import FieldError, forbidden_field, invalid_value, required, unsupported
 from kfcore.apiserver.validation import INT_OR_STRING, validate_value
 
+_MALFORMED = {
+    "unterminated character set": "missing closing ]",
+    "unterminated subpattern": "missing closing )",
+    "unbalanced parenthesis": "unexpected )",
+    "nothing to repeat": "missing argument to repetition operator",
+}
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 
 
@@ -37,6 +44,10 @@ def _problems(schema: Any, place: str, which: str) -> Iterator[FieldError]:
         yield required(f"{place}.items", "must be specified")
     if schema.get("x-kubernetes-list-type") == "map":
         yield from _map_problems(schema, place)
+    if which == "at the root":
+        yield from _metadata_problems((properties or {}).get("metadata"), place)
+    if pattern := schema.get("pattern"):
+        yield from _pattern_problems(str(pattern), place)
     for name, inner in (properties or {}).items():
         yield from _problems(inner, f"{place}.properties[{name}]", "for specified object fields")
     if isinstance(additional, dict):
@@ -45,6 +56,24 @@ def _problems(schema: Any, place: str, which: str) -> Iterator[FieldError]:
         yield from _problems(items, f"{place}.items", "for specified array items")
     if "default" in schema:
         yield from _default_problems(schema, place)
+
+
+def _metadata_problems(metadata: Any, place: str) -> Iterator[FieldError]:
+    allowed = {"generateName", "name"}
+    if isinstance(metadata, dict) and not set(metadata.get("properties") or ()) <= allowed:
+        why = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+        yield forbidden_field(f"{place}.properties[metadata]", why)
+
+
+def _pattern_problems(pattern: str, place: str) -> Iterator[FieldError]:
+    """Go's syntax is another one: only what is malformed in both is reported."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        for found, why in _MALFORMED.items():
+            if found in error.msg:
+                said = f"must be a valid regular expression, but isn't: error parsing regexp: {why}: `{pattern}`"
+                yield invalid_value(f"{place}.pattern", pattern, said)
 
 
 def _type_problems(schema: Manifest, place: str, which: str) -> Iterator[FieldError]:

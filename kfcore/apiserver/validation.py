@@ -5,12 +5,9 @@ CEL rules are `rules.py`'s: they are evaluated where nothing here is broken that
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 import math
 import re
 from collections.abc import Callable
-from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +15,7 @@ from kfcore.api.meta import Manifest
 from kfcore.apiserver.rules import Rules
 from kfcore.apiserver.schema import EMBEDDED
 from kfcore.apiserver.status import FieldError, duplicate, go_value, invalid_value, required, unsupported
+from kfcore.apiserver.string_formats import fits
 
 INT_OR_STRING = "x-kubernetes-int-or-string"
 _BLOCKING = frozenset(
@@ -187,8 +185,7 @@ def _validate_string(value: str, schema: Manifest, place: str, errors: list[Fiel
     if pattern and not _matcher(pattern)(value):
         errors.append(invalid_value(place, value, f"{place} in body should match '{pattern}'"))
     name = schema.get("format") or ""
-    check = _FORMATS.get(name)
-    if check is not None and not _passes(check, value):
+    if not fits(name, value):
         errors.append(invalid_value(place, value, f"{place} in body must be of type {name}: {go_value(value)}"))
 
 
@@ -198,24 +195,6 @@ def _matcher(pattern: str) -> Callable[[str], Any]:
         return re.compile(pattern).search
     except re.error:
         return lambda _: True  # Go's syntax where Python's differs: better not to refuse what a cluster takes
-
-
-def _passes(check: Callable[[str], Any], value: str) -> bool:
-    try:
-        check(value)
-    except ValueError:
-        return False
-    return True
-
-
-_FORMATS: dict[str, Callable[[str], Any]] = {
-    "date-time": datetime.fromisoformat,
-    "date": date.fromisoformat,
-    "byte": lambda text: base64.b64decode(text, validate=True),
-    "ipv4": ipaddress.IPv4Address,
-    "ipv6": ipaddress.IPv6Address,
-    "cidr": ipaddress.ip_network,
-}
 
 
 def _validate_number(value: float, schema: Manifest, place: str, errors: list[FieldError]) -> None:

@@ -1,0 +1,156 @@
+"""The rules of CustomResourceDefinitions besides their schemas' own (`structural.py`): versions, columns, subresources,
+selectable fields, conversion, protected groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kfcore.api.meta import Manifest
+from kfcore.apiserver.names import dns_label_1035
+from kfcore.apiserver.status import FieldError, invalid_value, required, unsupported
+
+APPROVAL = "api-approved.kubernetes.io"
+_PROTECTED = (".k8s.io", ".kubernetes.io")
+_COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+_SELECTABLE_TYPES = ("boolean", "integer", "string")
+_SELECTABLE_LIMIT = 8
+_STRATEGIES = ("None", "Webhook")
+
+
+def validate_group(crd: Manifest) -> Iterator[FieldError]:
+    """Groups of the Kubernetes project are for what it has approved."""
+    group = crd["spec"].get("group") or ""
+    if f".{group}".endswith(_PROTECTED) and not (crd["metadata"].get("annotations") or {}).get(APPROVAL):
+        why = (
+            f'protected groups must have approval annotation "{APPROVAL}", see '
+            "https://github.com/kubernetes/enhancements/pull/1111"
+        )
+        yield required(f"metadata.annotations[{APPROVAL}]", why)
+
+
+def validate_conversion(spec: Manifest) -> Iterator[FieldError]:
+    if spec.get("preserveUnknownFields"):
+        why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        yield invalid_value("spec.preserveUnknownFields", True, why)
+    conversion = spec.get("conversion") or {}
+    strategy = conversion.get("strategy") or ""
+    if strategy not in _STRATEGIES:
+        yield unsupported("spec.conversion.strategy", strategy, _STRATEGIES)
+    elif strategy == "Webhook" and not (conversion.get("webhook") or {}).get("clientConfig"):
+        yield required("spec.conversion.webhookClientConfig", "required when strategy is set to Webhook")
+
+
+def validate_versions(versions: list[Manifest]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for index, version in enumerate(versions):
+        place = f"spec.versions[{index}]"
+        name = version.get("name")
+        if not isinstance(name, str) or not name:
+            errors.append(required(f"{place}.name"))
+        elif why := dns_label_1035(name):
+            errors.append(invalid_value(f"{place}.name", name, why))
+        schema = version.get("schema") or {}
+        if not isinstance(schema, dict) or not isinstance(schema.get("openAPIV3Schema"), dict):
+            errors.append(required(f"{place}.schema.openAPIV3Schema", "schemas are required"))
+        else:
+            errors += _validate_selectable(version, schema["openAPIV3Schema"], f"{place}.selectableFields")
+        errors += _validate_columns(version.get("additionalPrinterColumns") or (), f"{place}.additionalPrinterColumns")
+        errors += _validate_scale((version.get("subresources") or {}).get("scale"), f"{place}.subresources.scale")
+    names = [version.get("name") for version in versions]
+    if len(set(names)) != len(names):
+        errors.append(_versions("must contain unique version names"))
+    if sum(bool(version["storage"]) for version in versions) != 1:
+        errors.append(_versions("must have exactly one version marked as storage version"))
+    return errors
+
+
+def _versions(why: str) -> FieldError:
+    return FieldError("FieldValueInvalid", "spec.versions", f"Invalid value: {why}")
+
+
+def _validate_columns(columns: Any, place: str) -> Iterator[FieldError]:
+    for index, column in enumerate(columns):
+        where = f"{place}[{index}]"
+        if not isinstance(column, dict):
+            yield required(f"{where}.name")
+            continue
+        if not column.get("name"):
+            yield required(f"{where}.name")
+        kind = column.get("type") or ""
+        if not kind:
+            yield required(f"{where}.type", f"must be one of {','.join(_COLUMN_TYPES)}")
+        elif kind not in _COLUMN_TYPES:
+            yield invalid_value(f"{where}.type", kind, f"must be one of {','.join(_COLUMN_TYPES)}")
+        path = column.get("jsonPath") or ""
+        if not path:
+            yield required(f"{where}.jsonPath")
+        elif not path.startswith("."):
+            yield invalid_value(f"{where}.jsonPath", path, "must be a simple json path starting with .")
+
+
+def _validate_scale(scale: Any, place: str) -> Iterator[FieldError]:
+    if scale is None:
+        return
+    for field, under, needed in (
+        ("specReplicasPath", "spec", True),
+        ("statusReplicasPath", "status", True),
+        ("labelSelectorPath", "", False),
+    ):
+        path = scale.get(field) or ""
+        if not path:
+            if needed:
+                yield required(f"{place}.{field}")
+        elif not path.startswith("."):
+            yield invalid_value(f"{place}.{field}", path, "must be a simple json path starting with .")
+        elif under and not path.startswith(f".{under}."):
+            yield invalid_value(f"{place}.{field}", path, f"should be a json path under .{under}")
+        elif not path.startswith((".spec.", ".status.")):
+            yield invalid_value(f"{place}.{field}", path, "should be a json path under either .spec or .status")
+
+
+def _validate_selectable(version: Manifest, schema: Manifest, place: str) -> Iterator[FieldError]:
+    fields = version.get("selectableFields") or ()
+    if len(fields) > _SELECTABLE_LIMIT:
+        yield FieldError("FieldValueTooMany", place, f"Too many: {len(fields)}: must have at most 8 items")
+    seen: set[str] = set()
+    for index, field in enumerate(fields):
+        where, path = f"{place}[{index}].jsonPath", field.get("jsonPath") or ""
+        if not path:
+            yield required(where)
+        elif why := _unselectable(path, schema):
+            yield invalid_value(where, path, why)
+        elif path in seen:
+            yield FieldError("FieldValueDuplicate", where, f'Duplicate value: "{path}"')
+        seen.add(path)
+
+
+def _unselectable(path: str, schema: Manifest) -> str:
+    """Why objects cannot be selected by what is at `path`; empty when they can."""
+    if path.startswith(".metadata"):
+        return "must not point to fields in metadata"
+    node: Any = schema
+    for name in path.removeprefix(".").split("."):
+        node = (node.get("properties") or {}).get(name) if isinstance(node, dict) else None
+    if not path.startswith(".") or not isinstance(node, dict):
+        return "is an invalid path: does not refer to a valid field"
+    if node.get("type") not in _SELECTABLE_TYPES:
+        return (
+            "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are \
+allowed."
+        )
+    return ""
+
+
+def validate_stored(crd: Manifest) -> Iterator[FieldError]:
+    """A version in which objects may be stored stays, until it is taken off the list of those."""
+    names = [version.get("name") for version in crd["spec"]["versions"]]
+    for index, name in enumerate((crd.get("status") or {}).get("storedVersions") or ()):
+        if name not in names:
+            why = (
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in "
+                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes "
+                f"{name} from status.storedVersions"
+            )
+            yield invalid_value(f"status.storedVersions[{index}]", name, why)
