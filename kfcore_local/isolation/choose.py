@@ -7,7 +7,6 @@ from pathlib import Path
 
 from kfcore_local.isolation.hub_client import Hub, NotIsolated
 from kfcore_local.isolation.mode import Isolation
-from kfcore_local.isolation.network import GATEWAY, PREFIX
 
 
 async def start_hub(asked: Isolation, base: Path) -> tuple[Hub | None, str]:
@@ -17,7 +16,7 @@ async def start_hub(asked: Isolation, base: Path) -> tuple[Hub | None, str]:
     try:
         if sys.platform != "linux":
             raise NotIsolated("namespaces are Linux's")
-        hub = Hub(base, GATEWAY, PREFIX)
+        hub = Hub(base)
         await hub.start()
     except NotIsolated as error:
         if asked is Isolation.POD:

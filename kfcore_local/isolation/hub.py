@@ -1,7 +1,7 @@
 """The process that makes namespaces and forks containers into them. Requests come in from the kubelet by a socket, with
 file descriptors; supervisors (`supervisor.py`) and sockets in pods' networks come out.
 
-    python -I -S -c "…; hub.main()" CONTROL_FD SOCKETS_FD BASE GATEWAY PREFIX
+    python -I -S -c "…; hub.main()" CONTROL_FD SOCKETS_FD BASE
 
 It starts in the kubelet's namespaces, makes a user namespace in which the user is who they are, and goes on in there as
 the first process of a PID namespace, so that no process of a pod outlives it. It ends with the kubelet's ends of its
@@ -19,7 +19,7 @@ import select
 import sys
 
 from kfcore_local import supervisor
-from kfcore_local.isolation import rootfs, syscalls
+from kfcore_local.isolation import addresses, rootfs, syscalls
 from kfcore_local.isolation.container import become_container, join_container
 from kfcore_local.isolation.links import Links
 from kfcore_local.isolation.syscalls import (
@@ -36,7 +36,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-BRIDGE = "kfcore0"
 _MESSAGE_BYTES = 65536
 _MOST_DESCRIPTORS = 8
 _ALL = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP
@@ -70,11 +69,10 @@ class Pod:
 
 
 class Hub:
-    def __init__(self, control: int, sockets: int, base: str, gateway: str, prefix: int) -> None:
+    def __init__(self, control: int, sockets: int, base: str) -> None:
         self._control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, control)
         self._sockets = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, sockets)
         self._base = base
-        self._gateway, self._prefix = gateway, prefix
         self._pods: dict[str, Pod] = {}
         self._containers: dict[str, int] = {}
         self._mounts: list[str] = []
@@ -96,15 +94,19 @@ class Hub:
         for name in ("probe", "layer", "memory"):
             os.mkdir(f"{self._base}/{name}")
         writable = rootfs.can_overlay(self._base + "/probe")
-        _set_up_network()
-        self._links = Links()
-        self._links.set_up("lo")
-        self._links.add_bridge(BRIDGE)
-        self._links.add_address(BRIDGE, self._gateway, self._prefix)
-        self._links.set_up(BRIDGE)
-        self._links.accept_others()
         names = {CLONE_NEWNET: "net", CLONE_NEWUTS: "uts", CLONE_NEWIPC: "ipc", CLONE_NEWPID: "pid"}
         self._own = {kind: _namespace("self", name) for kind, name in names.items()}
+        _set_up_network()
+        _write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1")  # two of its devices are on one network
+        self._links = Links()
+        self._links.set_up("lo")
+        self._links.add_bridge(addresses.BRIDGE)
+        self._links.add_pair(addresses.WAY_OUT_DEVICE, "out1", self._own[CLONE_NEWNET])
+        self._links.set_up("out1", bridge=addresses.BRIDGE)
+        for device, address in ((addresses.BRIDGE, addresses.GATEWAY), (addresses.WAY_OUT_DEVICE, addresses.WAY_OUT)):
+            self._links.add_address(device, address, addresses.PREFIX)
+            self._links.set_up(device)
+        self._links.accept_others()
         self._plan()
         _send(self._control, {"ready": writable})
 
@@ -177,9 +179,10 @@ class Hub:
             inside = Links()
             inside.set_up("lo")
             inside.add_pair("eth0", outside, self._own[CLONE_NEWNET])
-            inside.add_address("eth0", address, self._prefix)
+            inside.add_address("eth0", address, addresses.PREFIX)
             inside.set_up("eth0")
-            inside.add_default_route(self._gateway)
+            inside.add_route(addresses.WAY_OUT)
+            inside.add_route(addresses.GATEWAY, addresses.SERVICES, addresses.SERVICES_PREFIX)
             inside.close()
             names = {CLONE_NEWNET: "net", CLONE_NEWUTS: "uts", CLONE_NEWIPC: "ipc"}
             namespaces = {kind: _namespace("self", name) for kind, name in names.items()}
@@ -187,7 +190,7 @@ class Hub:
             self._return(CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWIPC)
         pod = self._pods[uid] = Pod(namespaces, f"{self._base}/memory/{uid}")
         try:
-            self._links.set_up(outside, bridge=BRIDGE)
+            self._links.set_up(outside, bridge=addresses.BRIDGE)
             os.mkdir(pod.volumes)
             for name, options in memory.items():
                 os.mkdir(f"{pod.volumes}/{name}")
@@ -299,11 +302,15 @@ class Hub:
 def _set_up_network() -> None:
     """Of the network namespace that this process is in."""
     for path, value in _SETTINGS.items():
-        try:
-            with open("/proc/sys/" + path, "w") as file:
-                file.write(value)
-        except OSError:
-            continue  # a kernel without IPv6
+        _write("/proc/sys/" + path, value)
+
+
+def _write(setting: str, value: str) -> None:
+    try:
+        with open(setting, "w") as file:
+            file.write(value)
+    except OSError:
+        return  # a kernel without it, such as one without IPv6
 
 
 def _namespace(process: str, name: str) -> int:
@@ -401,8 +408,8 @@ def _wait_for_children() -> None:
 
 
 def main() -> None:
-    control, sockets, base, gateway, prefix = sys.argv[1:6]
-    hub = Hub(int(control), int(sockets), base, gateway, int(prefix))
+    control, sockets, base = sys.argv[1:4]
+    hub = Hub(int(control), int(sockets), base)
     try:
         _make_namespaces()
         inside = os.fork() == 0

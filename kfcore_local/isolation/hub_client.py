@@ -46,13 +46,12 @@ class PodNamespaces:
 class Hub:
     """One for a kubelet. `base` is an empty directory of the kubelet's; the hub alone sees what it mounts there."""
 
-    def __init__(self, base: Path, gateway: str, prefix: int) -> None:
+    def __init__(self, base: Path) -> None:
         self.base = base
         self.writable = True
         """Whether pods can write to their private layer; False where the kernel has no overlays for them."""
         self.started: list[Callable[[], None]] = []
         """Called when it has been started, and each time that it has been started again."""
-        self._gateway, self._prefix = gateway, prefix
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._sockets: socket.socket | None = None
@@ -80,7 +79,7 @@ class Hub:
         sockets, its_sockets = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_control, its_sockets:
             numbers = (its_control.fileno(), its_sockets.fileno())
-            arguments = (*map(str, numbers), str(self.base), self._gateway, str(self._prefix))
+            arguments = (*map(str, numbers), str(self.base))
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, about a millisecond
                     [sys.executable, "-I", "-S", "-c", _START, _PACKAGES, *arguments],

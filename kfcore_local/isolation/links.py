@@ -19,7 +19,7 @@ _NESTED = 0x8000
 _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_OIF, _RTA_GATEWAY = 4, 5
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _TABLE_MAIN = 254
 _SCOPE_UNIVERSE, _SCOPE_HOST = 0, 254
 _PROTOCOL_BOOT = 3
@@ -54,14 +54,16 @@ class Links:
         attributes = _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
         self._send(_NEWADDR, header, attributes, _CREATE)
 
-    def add_default_route(self, gateway: str) -> None:
-        header = _default_route(_SCOPE_UNIVERSE, _UNICAST)
-        self._send(_NEWROUTE, header, _attribute(_RTA_GATEWAY, _socket.inet_aton(gateway)), _CREATE)
+    def add_route(self, gateway: str, network: str = "0.0.0.0", prefix: int = 0) -> None:
+        """Without a network, that of all others."""
+        destination = _attribute(_RTA_DST, _socket.inet_aton(network)) if prefix else b""
+        header = _route(prefix, _SCOPE_UNIVERSE, _UNICAST)
+        self._send(_NEWROUTE, header, destination + _attribute(_RTA_GATEWAY, _socket.inet_aton(gateway)), _CREATE)
 
     def accept_others(self) -> None:
         """Take packets to addresses that no route leads to for this namespace's own."""
         device = _number(_RTA_OIF, _socket.if_nametoindex("lo"))
-        self._send(_NEWROUTE, _default_route(_SCOPE_HOST, _LOCAL), device, _CREATE)
+        self._send(_NEWROUTE, _route(0, _SCOPE_HOST, _LOCAL), device, _CREATE)
 
     def _send(self, kind: int, header: bytes, attributes: bytes, flags: int) -> None:
         body = header + attributes
@@ -77,8 +79,8 @@ def _link(index: int = 0, *, up: bool = False) -> bytes:
     return struct.pack("=BxHiII", _socket.AF_UNSPEC, 0, index, _UP if up else 0, _UP if up else 0)
 
 
-def _default_route(scope: int, kind: int) -> bytes:
-    return struct.pack("=BBBBBBBBI", _socket.AF_INET, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, scope, kind, 0)
+def _route(prefix: int, scope: int, kind: int) -> bytes:
+    return struct.pack("=BBBBBBBBI", _socket.AF_INET, prefix, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, scope, kind, 0)
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -24,6 +24,7 @@ from kfcore.client.interface import Client
 from kfcore.clock import Clock
 from kfcore_local.environment import Variables
 from kfcore_local.isolation import proxy
+from kfcore_local.isolation.addresses import BRIDGE, GATEWAY, OWN_NETWORKS, RESERVED, WAY_OUT_DEVICE
 from kfcore_local.isolation.directory import DOMAIN, Directory, Door, RoutedService, RoutedSlice
 from kfcore_local.isolation.hub_client import Hub
 from kfcore_local.isolation.name_server import NameServer
@@ -32,14 +33,10 @@ from kfcore_local.pods import LocalPod
 
 log = structlog.get_logger(__name__)
 
-GATEWAY = "10.244.0.1"
-"""The node, as pods see it; the name server too."""
-PREFIX = 16
 API_ADDRESS, API_PORT = "10.96.0.1", 443
 """The `kubernetes` Service of the namespace `default`."""
 API_NAMES = (API_ADDRESS, *(f"kubernetes{rest}" for rest in ("", ".default", ".default.svc", f".default.svc.{DOMAIN}")))
 OUTBOUND_PORTS = frozenset({22, 80, 443, 3128, 5000, 5432, 6379, 8000, 8080, 8081, 8443, 8888, 9000, 9418})
-_OWN_NETWORKS = ("10.244.", "10.96.")
 
 
 class IsolatedNetwork:
@@ -130,7 +127,7 @@ class IsolatedNetwork:
         return self._hub.open_socket()
 
     async def connect(self, pod_uid: str, host: str, port: int) -> Connection:
-        if not host.startswith(_OWN_NETWORKS):
+        if not host.startswith(OWN_NETWORKS):
             return await asyncio.open_connection(host, port)
         return await asyncio.open_connection(sock=await open_connection(self.open_socket(), host, port))
 
@@ -161,7 +158,7 @@ class IsolatedNetwork:
                 for key, door in wanted.items():
                     if key in self._open:
                         self._open[key] = (door, self._open[key][1])
-                    elif (listening := self._listen(*key)) is not None:
+                    elif (listening := self._listen(*key, BRIDGE)) is not None:
                         task = group.create_task(proxy.serve(listening, self._leading_to(key)))
                         self._open[key] = (door, task)
                 await self._changed.wait()
@@ -173,15 +170,15 @@ class IsolatedNetwork:
                 proxy.listen(self._hub.open_socket(stream=False), GATEWAY, 53),
                 proxy.listen(self._hub.open_socket(), GATEWAY, 53),
             )
-        if self._api_port and (listening := self._listen(API_ADDRESS, API_PORT)) is not None:
+        if self._api_port and (listening := self._listen(API_ADDRESS, API_PORT, BRIDGE)) is not None:
             yield proxy.serve(listening, self._to_api)
         for port in OUTBOUND_PORTS | set(_proxy_ports(os.environ)):
-            if (listening := self._listen("0.0.0.0", port)) is not None:
+            if (listening := self._listen("0.0.0.0", port, WAY_OUT_DEVICE)) is not None:
                 yield proxy.serve(listening, _to_other_machine)
 
-    def _listen(self, address: str, port: int) -> socket.socket | None:
+    def _listen(self, address: str, port: int, device: str) -> socket.socket | None:
         try:
-            return proxy.listen(self._hub.open_socket(), address, port)
+            return proxy.listen(self._hub.open_socket(), address, port, device)
         except OSError as error:
             log.warning("network.not_listening", address=address, port=port, error=str(error))
             return None
@@ -213,7 +210,7 @@ class IsolatedNetwork:
 async def _to_other_machine(accepted: socket.socket) -> socket.socket:
     """Where the pod wanted to go, from this machine's network."""
     address, port = accepted.getsockname()[:2]
-    if address.startswith(_OWN_NETWORKS):
+    if address.startswith(OWN_NETWORKS):
         raise OSError(f"nothing listens at {address}:{port}")
     return await open_connection(_own_socket(), address, port)
 
@@ -238,5 +235,6 @@ def _pod_addresses() -> Iterator[str]:
     while True:
         for third in range(256):
             for fourth in range(256):
-                if (third, fourth) not in ((0, 0), (0, 1), (255, 255)):
-                    yield f"10.244.{third}.{fourth}"
+                address = f"10.244.{third}.{fourth}"
+                if address not in RESERVED:
+                    yield address

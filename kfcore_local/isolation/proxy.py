@@ -20,11 +20,14 @@ Connect = Callable[[socket.socket], Awaitable[socket.socket]]
 """From a connection that was accepted to the one behind it. Raises OSError where there is none."""
 
 
-def listen(opened: socket.socket, address: str, port: int) -> socket.socket:
-    """Have a socket listen at an address that need not be its machine's. It is closed when that fails."""
+def listen(opened: socket.socket, address: str, port: int, device: str = "") -> socket.socket:
+    """Have a socket listen at an address that need not be its machine's, for what comes by `device`, if it is given.
+    It is closed when that fails.
+    """
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # at one port of all addresses, and of one
+        if device:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
         opened.setsockopt(socket.SOL_IP, _FREEBIND, 1)
         opened.bind((address, port))
         if opened.type == socket.SOCK_STREAM:

@@ -11,8 +11,9 @@ from kfcore.client.interface import Client
 from kfcore_local import scratch
 from kfcore_local.images import ImageMap
 from kfcore_local.isolation import mounts, pod_files
+from kfcore_local.isolation.addresses import GATEWAY
 from kfcore_local.isolation.hub_client import Hub, PodLauncher, PodNamespaces
-from kfcore_local.isolation.network import GATEWAY, IsolatedNetwork
+from kfcore_local.isolation.network import IsolatedNetwork
 from kfcore_local.launcher import StartFailed
 from kfcore_local.pods import LocalPod
 from kfcore_local.sandboxes import Place, Wanted

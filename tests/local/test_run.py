@@ -60,7 +60,7 @@ def run(tmp_path: Path, environment: dict[str, str]) -> Iterator[Run]:
 
 def processes_of(folder: Path) -> set[int]:
     """Those whose command line names something in the folder: the replicas, and what kfcore runs them with."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ewwo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     return {int(line.split()[0]) for line in listed.splitlines() if str(folder) in line}
 
 
@@ -189,6 +189,7 @@ def test_however_it_is_ended_no_process_is_left(
     ) as process:
         assert process.stdout is not None
         assert any("asleep" in line for line in process.stdout)
+        assert processes_of(tmp_path)
         process.send_signal(how)
         process.communicate(timeout=20)
     wait_until(lambda: not processes_of(tmp_path))
@@ -206,6 +207,7 @@ def test_a_second_interrupt_does_not_wait_for_the_grace_period(tmp_path: Path, e
         assert process.stdout is not None
         assert process.stderr is not None
         assert any("asleep" in line for line in process.stdout)
+        assert processes_of(tmp_path)
         process.send_signal(signal.SIGINT)
         next(line for line in process.stderr if "once more" in line)
         process.send_signal(signal.SIGINT)

@@ -1,0 +1,17 @@
+"""Who has which address on the network of pods. Built-in modules only."""
+
+from __future__ import annotations
+
+PREFIX = 16
+"""Of the network of pods, 10.244.0.0."""
+BRIDGE = "kfcore0"
+GATEWAY = "10.244.0.1"
+"""The node, as pods see it: cluster IPs are behind it, and it is the name server."""
+WAY_OUT = "10.244.0.2"
+"""Other machines are behind it. It is the node too, by a device of its own, so that what listens for connections to any
+address there does not listen at cluster IPs."""
+WAY_OUT_DEVICE = "out0"
+SERVICES, SERVICES_PREFIX = "10.96.0.0", 12
+"""The network of cluster IPs."""
+OWN_NETWORKS = ("10.244.", "10.96.")
+RESERVED = frozenset({"10.244.0.0", GATEWAY, WAY_OUT, "10.244.255.255"})
