@@ -23,10 +23,11 @@ def become_container(spec: dict[str, Any], base: str, steps: list[rootfs.Step]) 
     """Put together what the container of `spec` sees, and go there. What is returned takes a command's rights away.
 
     `spec` has `hidden` (directories and files that are empty for it), `mounts` (source, path inside the source, target,
-    whether read-only) and `files` (texts by path). Raises OSError with what could not be done.
+    whether read-only), `files` (texts by path) and `places` (directories that it will write to, if it may). Raises
+    OSError with what could not be done.
     """
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    root = rootfs.build(base, steps)
+    root = rootfs.build(base, steps, spec["places"])
     for hidden in spec["hidden"]:
         at = rootfs.inside(root, hidden)
         if os.path.isfile(at):

@@ -26,6 +26,8 @@ _DEVICE_PREFIXES = ("nvidia", "dri", "infiniband", "accel", "dxg")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _READ_ONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _HIDDEN_PROC = ("kcore", "keys", "timer_list", "acpi", "scsi")
+_UNKNOWN = {65534}
+"""As whom a user namespace shows those whom it does not know."""
 _KEPT_OF_RUN = ("current-system", "booted-system", "wrappers")
 """Where NixOS has its programs."""
 
@@ -70,8 +72,11 @@ def _directory(path: str, mounts: set[str], depth: int) -> list[Step]:
     return [("bind", path, mode)]
 
 
-def build(base: str, steps: list[Step]) -> str:
-    """Put a root together below `base`, a directory of the hub's, in this mount namespace alone; where it is."""
+def build(base: str, steps: list[Step], places: list[str]) -> str:
+    """Put a root together below `base`, a directory of the hub's, in this mount namespace alone; where it is.
+
+    `places` are directories that will be written to.
+    """
     syscalls.mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     root = base + "/root"
     os.mkdir(root)
@@ -88,12 +93,46 @@ def build(base: str, steps: list[Step]) -> str:
                 overlay(path, target, f"{base}/{number}", mode)
             elif kind == "bind":
                 _show(path, target)
+    overlaid = {path for kind, path, _ in steps if kind == "overlay"}
+    for path in sorted({_foreign(place, overlaid) for place in places} - {""}):
+        _overlay_part(path, root + path, f"{base}/{path.replace('/', '-')}")
     _make_own(root)
     return root
 
 
+def _foreign(place: str, overlaid: set[str]) -> str:
+    """The lowest directory on the way to a place that belongs to somebody who is unknown in this user namespace. To
+    write below it the kernel would give a copy of it to its owner, and cannot: it must be an overlay of its own.
+    """
+    found, path = "", ""
+    for part in os.path.realpath(place).split("/")[1:]:
+        path = f"{path}/{part}"
+        try:
+            info = os.lstat(path)
+        except OSError:
+            break
+        if stat.S_ISDIR(info.st_mode) and path not in overlaid and _UNKNOWN & {info.st_uid, info.st_gid}:
+            found = path
+    return found if any(found.startswith(top + "/") for top in overlaid) else ""
+
+
+def _overlay_part(lower: str, target: str, layer: str) -> None:
+    mode = os.stat(lower).st_mode & 0o7777
+    try:
+        _mount_overlay(lower, target, layer, mode)
+    except OSError:
+        return  # with mounts inside: it stays as it is in the overlay above
+
+
 def overlay(lower: str, target: str, layer: str, mode: int) -> None:
     """Writes to `target` go to `layer`. Read-only where the file system below cannot be overlaid."""
+    try:
+        _mount_overlay(lower, target, layer, mode)
+    except OSError:
+        _show(lower, target)
+
+
+def _mount_overlay(lower: str, target: str, layer: str, mode: int) -> None:
     for part in (layer, layer + "/upper", layer + "/work"):
         os.mkdir(part, mode if part.endswith("upper") else 0o755)
     os.chmod(layer + "/upper", mode)
@@ -101,10 +140,7 @@ def overlay(lower: str, target: str, layer: str, mode: int) -> None:
         f"{name}={_escaped(path)}"
         for name, path in (("lowerdir", lower), ("upperdir", layer + "/upper"), ("workdir", layer + "/work"))
     )
-    try:
-        syscalls.mount("overlay", target, "overlay", 0, where + ",userxattr")
-    except OSError:
-        _show(lower, target)
+    syscalls.mount("overlay", target, "overlay", 0, where + ",userxattr")
 
 
 def can_overlay(base: str) -> bool:

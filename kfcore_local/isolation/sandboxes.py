@@ -4,6 +4,7 @@ out that puts it into its pod's namespaces, with a root of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,9 +52,11 @@ class IsolatedSandboxes:
             await self._hub.add(namespaces)
         except StartFailed as error:
             raise MountError(str(error)) from error
+        directory = mounts.working_directory(wanted)
         place = {
+            "places": [directory, "/var/tmp", *filter(None, map(os.environ.get, ("HOME", "TMPDIR")))],
             "hidden": [*self._hidden, *map(str, scratch.directories())],
             "files": pod_files.files(pod, address, GATEWAY),
             "mounts": [(self._tools, "", self._tools, True), *mounted, *own],
         }
-        return Place(PodLauncher(self._hub, namespaces, place), mounts.working_directory(wanted))
+        return Place(PodLauncher(self._hub, namespaces, place), directory)
