@@ -106,10 +106,17 @@ class Manager:
     ) -> Controller:
         """Reconcile objects of `kind` when they change (as far as `predicate` lets it pass), when an object of a kind
         in `owns` that they control does, and when a handler in `watches` says so. The changes of what they own are
-        gathered for `gather_seconds` first.
+        gathered for `gather_seconds` first. Raises ValueError for a second controller of a name (that of the kind, if
+        none is given), and RuntimeError when the manager runs already.
         """
+        self._must_not_run()
+        name = name or kind.resource.kind.lower()
+        if any(controller.name == name for controller in self.controllers):
+            raise ValueError(
+                f"there is a controller {name!r} already: give this one a name, by which metrics tell them apart"
+            )
         controller = Controller(
-            name or kind.resource.kind.lower(),
+            name,
             reconciler,
             clock=self.clock,
             workers=workers,
@@ -126,6 +133,7 @@ class Manager:
 
     def add_runnable(self, function: Runnable, *, needs_leadership: bool = True) -> None:
         """Run something beside the controllers, from when the caches are filled until the stop cancels it."""
+        self._must_not_run()
         self._runnables.append((function, needs_leadership))
 
     def stop(self) -> None:
@@ -133,10 +141,22 @@ class Manager:
         self._stop.set()
 
     def stop_on_signals(self, *signals: signal.Signals) -> None:
-        """Stop at SIGTERM and SIGINT (or the given signals)."""
+        """Stop at SIGTERM and SIGINT (or the given signals). The second ends the process at once."""
         loop = asyncio.get_running_loop()
-        for number in signals or (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        numbers = signals or (signal.SIGTERM, signal.SIGINT)
+
+        def stop() -> None:
+            self.stop()
+            for number in numbers:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+
+        for number in numbers:
+            loop.add_signal_handler(number, stop)
+
+    def _must_not_run(self) -> None:
+        if self._group:
+            raise RuntimeError("the manager runs already, and would never start this: add it before")
 
     async def run(self) -> None:
         """Run until `stop`.

@@ -60,11 +60,16 @@ class TlsServer:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up changed files; connections from now on get them."""
-        present = self.files.certificate.stat().st_mtime, self.files.key.stat().st_mtime
-        if present != self._loaded:
-            self.context.load_cert_chain(self.files.certificate, self.files.key)
-            self._loaded = present
+        """Take up changed files, for connections from now on; those that are being written wait for the next time."""
+        try:
+            present = self.files.certificate.stat().st_mtime, self.files.key.stat().st_mtime
+            if present != self._loaded:
+                self.context.load_cert_chain(self.files.certificate, self.files.key)
+                self._loaded = present
+        except OSError as error:  # ssl.SSLError is one
+            if self._loaded is None:
+                raise
+            log.warning("metrics.certificate_not_read", error=f"{type(error).__name__}: {error}")
 
 
 class Gatekeeper:

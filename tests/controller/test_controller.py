@@ -125,7 +125,7 @@ async def test_a_server_that_asks_to_wait_is_not_asked_before(clock: FakeClock) 
     async with running(controller):
         await clock.advance(59)
         assert times == [0]
-        await clock.advance(10)
+        await clock.advance(14)
         assert len(times) == 2
 
 

@@ -87,6 +87,19 @@ async def test_an_operator_brings_the_cluster_to_what_it_should_be(client: FakeC
         assert {event.involved_object.name for event in await client.list(Event)} == {"after", "before"}
 
 
+async def test_what_would_never_run_or_be_told_apart_is_refused(client: FakeClient, clock: FakeClock) -> None:
+    manager = Manager(client, clock=clock)
+    manager.add_controller(ServicePerPod(manager), Pod)
+    with pytest.raises(ValueError, match="there is a controller 'pod' already"):
+        manager.add_controller(ServicePerPod(manager), Pod)
+    manager.add_controller(ServicePerPod(manager), Pod, name="another")
+    async with running(manager, clock):
+        with pytest.raises(RuntimeError, match="add it before"):
+            manager.add_controller(ServicePerPod(manager), Service)
+        with pytest.raises(RuntimeError, match="add it before"):
+            manager.add_runnable(asyncio.Event().wait)  # type: ignore[arg-type]
+
+
 async def test_nothing_is_reconciled_before_every_cache_is_filled(client: FakeClient, clock: FakeClock) -> None:
     widgets = untyped(Resource("example.com", "v1", "Widget", "widgets"))
     await client.create(Pod, a_pod("a"))

@@ -90,15 +90,19 @@ async def test_every_metric_is_documented_with_its_type_and_labels_and_the_other
     assert 'rest_client_request_retries_total{code="503",host="127.0.0.1",method="GET"} 1.0' in text
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Certificate:
-    key, crt = tmp_path / "tls.key", tmp_path / "tls.crt"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+def make_certificate(directory: Path, name: str) -> None:
+    key, crt = directory / "tls.key", directory / "tls.crt"
+    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", crt, *subject],
-        capture_output=True,
+        ["openssl", "req", "-x509", *kind, "-nodes", "-keyout", key, "-out", crt, *subject], capture_output=True
     )
     assert made.returncode == 0, made.stderr
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    make_certificate(tmp_path, "localhost")
     return Certificate.of_directory(tmp_path)
 
 
@@ -130,6 +134,30 @@ async def test_secured_metrics_are_for_those_only_whom_the_api_server_lets(certi
         faults.fail("create", SubjectAccessReview, allowed)
         assert await ask("scraper") == 200
         assert await ask("scraper") == 200, "the API server is not asked again at once"
+
+
+async def test_a_rotated_certificate_is_shown_and_one_that_is_half_written_is_not(certificate: Certificate) -> None:
+    manager = Manager(FakeClient(), metrics_address="127.0.0.1:0", metrics_certificate=certificate)
+
+    def shown(port: int) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", port))
+
+    async with running(manager) as port:
+
+        async def scraped() -> int:
+            connector = aiohttp.TCPConnector(ssl=False)
+            session = aiohttp.ClientSession(connector=connector)
+            async with session as http, http.get(f"https://127.0.0.1:{port}/metrics") as answer:
+                return answer.status
+
+        first = await asyncio.to_thread(shown, port)
+        for path in (certificate.certificate, certificate.key):
+            path.write_text("half")
+        assert await scraped() == 401
+        assert await asyncio.to_thread(shown, port) == first
+        make_certificate(certificate.certificate.parent, "renewed")
+        assert await scraped() == 401
+        assert await asyncio.to_thread(shown, port) == certificate.certificate.read_text()
 
 
 def test_a_directory_without_a_certificate_is_refused_with_what_was_expected(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import random
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
 from fleet import Fleet, FleetReconciler, a_fleet, pod_names, serve_fleets
@@ -159,11 +160,17 @@ class TwoSteps:
         self.manager.recorder("two-steps").normal(pod, "Done", "both are there")
 
 
+class Hangs(TwoSteps):
+    async def reconcile(self, request):
+        print("in the middle", file=sys.stderr, flush=True)
+        await asyncio.Event().wait()
+
+
 async def main():
     async with await ClusterClient.at(os.environ["URL"], token=os.environ["TOKEN"]) as client:
         lease = LeaderElector(client, SystemClock(), name="two-steps", namespace="default", identity="me")
         manager = Manager(client, leader_election=lease)
-        manager.add_controller(TwoSteps(manager), Pod)
+        manager.add_controller((Hangs if os.environ.get("HANGS") else TwoSteps)(manager), Pod)
         manager.stop_on_signals()
         await manager.run()
 
@@ -172,22 +179,39 @@ asyncio.run(main())
 """
 
 
-async def test_sigterm_in_the_middle_of_a_reconcile_lets_it_finish(api_server: RunningApiServer) -> None:
+@asynccontextmanager
+async def in_the_middle(api_server: RunningApiServer, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The operator as a process, in a reconcile."""
     async with await api_server.connect() as user:
         await user.create(Pod, {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "none"}]}})
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            OPERATOR,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={"URL": api_server.url, "TOKEN": api_server.token},
-        )
-        assert process.stderr
-        async with asyncio.timeout(30):
-            assert await process.stderr.readline() == b"in the middle\n"
-            process.send_signal(signal.SIGTERM)
-            assert await process.wait() == 0
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        OPERATOR,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={"URL": api_server.url, "TOKEN": api_server.token, **environment},
+    )
+    assert process.stderr
+    async with asyncio.timeout(30):
+        assert await process.stderr.readline() == b"in the middle\n"
+        yield process
+
+
+async def test_sigterm_in_the_middle_of_a_reconcile_lets_it_finish(api_server: RunningApiServer) -> None:
+    async with in_the_middle(api_server) as process:
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    async with await api_server.connect() as user:
         assert [config.name for config in await user.list(ConfigMap, "default")] == ["first", "second"]
         assert [event.reason for event in await user.list(Event, "default")] == ["Done"]
         assert (await user.get(Lease, "two-steps", "default")).spec.holder_identity == ""
+
+
+async def test_a_second_signal_ends_an_operator_whose_reconcile_hangs(api_server: RunningApiServer) -> None:
+    async with in_the_middle(api_server, HANGS="yes") as process:
+        process.send_signal(signal.SIGINT)
+        while process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.05)
+        assert process.returncode in (-signal.SIGTERM, -signal.SIGINT)
