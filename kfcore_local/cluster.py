@@ -150,6 +150,7 @@ class LocalCluster:
             pod_processes=self.logs,
             measures=self._measures,
             tokens={self.token: ADMIN},
+            service_accounts=not self._without & {"controllers", "kubelet"},
         )
         stack.push_async_callback(server.close)
         for _, controller in self.plugins.controllers:

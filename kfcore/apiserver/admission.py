@@ -1,5 +1,5 @@
 """What admission makes of a new object by what else there is: a pod's priority, a claim's storage class, the resources
-that LimitRanges give and allow.
+that LimitRanges give and allow, the token of a pod's service account.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver import limit_ranges
 from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.service_accounts import ServiceAccounts
 from kfcore.apiserver.status import forbidden
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -20,8 +21,14 @@ _PREEMPTS = "PreemptLowerPriority"
 class Admission:
     """Runs on creation, before the kind's own rules."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, *, service_accounts: bool = False) -> None:
         self._objects = objects
+        self._accounts = ServiceAccounts(objects) if service_accounts else None
+
+    def give_account(self, pod: Manifest) -> None:
+        """Where there are service accounts, a pod has one. Raises Forbidden for one that is not there."""
+        if self._accounts is not None:
+            self._accounts.admit(pod)
 
     def resolve_priority(self, pod: Manifest) -> None:
         """Raises Forbidden for a class that is not there, and for a number that is not the class's."""

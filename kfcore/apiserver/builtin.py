@@ -149,7 +149,9 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         ),
         "pods": Strategy(
             default=pods.default_pod,
-            on_create=_in_order(admission.resolve_priority, admission.keep_limits, pods.admit_pod),
+            on_create=_in_order(
+                admission.give_account, admission.resolve_priority, admission.keep_limits, pods.admit_pod
+            ),
             validate=pod_rules.validate_pod,
             graceful=True,
             returns_deleted=True,

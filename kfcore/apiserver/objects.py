@@ -84,7 +84,7 @@ class Objects:
         variant = "89ab"[int(text[16], 16) & 3]
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
-    def _generated_name(self, prefix: str) -> str:
+    def generated_name(self, prefix: str) -> str:
         suffix = "".join(self._random.choices(_ALPHABET, k=_GENERATED))
         return prefix[: _NAME_LIMIT - _GENERATED] + suffix
 
@@ -127,7 +127,7 @@ class Objects:
         if metadata.get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = self._generated_name(metadata["generateName"])
+            metadata["name"] = self.generated_name(metadata["generateName"])
         for field in ("uid", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             metadata.pop(field, None)
         if resource.namespaced:

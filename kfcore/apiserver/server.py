@@ -61,6 +61,9 @@ class ApiServer:
     `tokens` are users by their bearer tokens, and `authorizer` decides what each may do (`kfcore.apiserver.rbac.RBAC`;
     None: everybody everything).
 
+    `service_accounts`: new pods get a token of theirs, which takes a kubelet to put it there, and accounts
+    (`kfcore.apiserver.namespace_contents`).
+
     With `data_dir` the objects are on disk too, from which the next server of that directory has them: nothing is
     answered or shown before it is written. Raises `kfcore.apiserver.database.DataDirectoryError` for one that cannot
     be used.
@@ -77,6 +80,7 @@ class ApiServer:
         tokens: Mapping[str, User] | None = None,
         authorizer: Callable[[Objects], Authorizer] | None = None,
         data_dir: Path | None = None,
+        service_accounts: bool = False,
     ) -> None:
         self.clock = clock or SystemClock()
         self.kinds = Kinds(builtin_kinds())
@@ -84,7 +88,7 @@ class ApiServer:
         self._journal = None if data_dir is None else _journal(self.storage, data_dir)
         self.objects = Objects(self.kinds, self.storage, self.strategy, self.clock, seed)
         self._addresses = Addresses(self.storage.collection("services"))
-        self._builtin = builtin.strategies(Admission(self.objects), self._addresses)
+        self._builtin = builtin.strategies(Admission(self.objects, service_accounts=service_accounts), self._addresses)
         self._strategies: dict[Resource, Strategy] = {}
         self.objects.checks.append(Quotas(self.objects).check)
         AggregatedRoles(self.objects)
