@@ -16,7 +16,7 @@ from kfcore.api.job_rules import OUR_MANAGER, container_violations
 from kfcore.api.jobs import Job, ReplicaSpec
 from kfcore.api.meta import Object
 from kfcore.api.pod_template import PodTemplate
-from kfcore.api.validation import FieldError, field_errors
+from kfcore.api.validation import FieldError
 from kfcore.cache.informer import Change
 from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, InvalidObject, NotFound
 from kfcore.client.interface import Client, Preconditions, Reader
@@ -35,16 +35,18 @@ from kfcore.jobs.gang import (
     VolcanoPodGroup,
     gang_scheduler,
 )
+from kfcore.jobs.held_counts import HeldCounts
 from kfcore.jobs.lost_nodes import Node
 from kfcore.jobs.manifests import add_default_port, pod_manifest, service_manifest, service_ports
 from kfcore.jobs.metrics import JobMetrics
 from kfcore.jobs.naming import JOB_ROLE, index_of, job_labels, of_type, replica_labels, replica_name
 from kfcore.jobs.options import OperatorOptions
 from kfcore.jobs.owned import OwnedObjects
+from kfcore.jobs.refusing import refuse, refuse_unreadable
 from kfcore.jobs.replicas import Replicas, observe
 from kfcore.jobs.restarting import recreated_uids
 from kfcore.jobs.status import CREATED, StatusUpdate
-from kfcore.jobs.troubles import Trouble, troubles_of
+from kfcore.jobs.troubles import Troubles
 
 if TYPE_CHECKING:
     from kfcore.controller.manager import Manager
@@ -144,7 +146,8 @@ class JobController(Generic[JobT]):
         self.pod_groups = None if gang is None else PodGroups(gang, client, self.reader, self.recorder)
         self._expectations = Expectations() if self.reader is not client else None
         self._last_written: LastWritten[JobT] = LastWritten()
-        self._troubles: dict[str, frozenset[Trouble]] = {}
+        self._held_counts = HeldCounts()
+        self._troubles = Troubles()
 
     # ── What a framework says ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,7 +231,7 @@ class JobController(Generic[JobT]):
             self._forget(request.key)
             return Result()
         except InvalidObject as invalid:
-            return await self._refuse_unreadable(invalid)
+            return await refuse_unreadable(self, invalid)
         return await self.reconcile_job(self._last_written.newest(job))
 
     async def reconcile_job(self, job: JobT) -> Result:
@@ -256,9 +259,9 @@ class JobController(Generic[JobT]):
         if not status.finished:
             status.set(CREATED, f"{status.kind} {job.name} is created.")
             if error := next(iter(self.violations(job)), None):
-                return await self._refuse(work, error)
+                return await refuse(self, work, error)
         if status.finished:
-            self._troubles.pop(job.key, None)
+            self._troubles.forget(job.key)
             return await lifecycle.finished(self, work)
         self.set_defaults(job)
         self._tell_troubles(work)
@@ -329,10 +332,18 @@ class JobController(Generic[JobT]):
             for name, spec in work.job.spec.replica_specs.items()
         }
 
-    async def write_status(self, work: lifecycle.Pass[JobT]) -> None:
-        """Send what changed in the status, if anything did; then tell of it."""
+    async def write_status(self, work: lifecycle.Pass[JobT], *, patient: bool = False) -> float | None:
+        """Send what changed in the status, if anything did; then tell of it.
+
+        Where `patient`, replica counts that changed alone are held back first; returns for how many seconds.
+        """
         status = work.status
-        if patch := status.patch():
+        patch = status.patch()
+        only_counts = patch.keys() == {"replicaStatuses"} and not status.announcements
+        if patient and only_counts and (wait := self._held_counts.wait(work.job.key, self.clock.monotonic())):
+            return wait
+        self._held_counts.written(work.job.key)
+        if patch:
             body = {"metadata": {"uid": work.read.metadata.uid}, "status": patch}
             written = await self.client.patch(self.kind, work.job.name, work.job.namespace, body, subresource="status")
             self._last_written.remember(work.read, cast("JobT", written))
@@ -345,6 +356,7 @@ class JobController(Generic[JobT]):
                 "job.status", kind=status.kind, namespace=work.job.namespace, name=work.job.name, reason=event.reason
             )
         status.announcements.clear()
+        return None
 
     async def delete_job(self, job: JobT) -> None:
         """Delete a job whose time to live is over: this very object, and only as it was read."""
@@ -376,35 +388,13 @@ class JobController(Generic[JobT]):
         return LabelSelector.from_labels(job_labels(job.name, self.operator_name))
 
     def _tell_troubles(self, work: lifecycle.Pass[JobT]) -> None:
-        """Record what newly keeps pods from working; once, not with each reconcile."""
-        key, troubles = work.job.key, troubles_of(work.pods)
-        if troubles or key in self._troubles:
-            for reason, message in sorted(troubles - self._troubles.get(key, frozenset())):
-                self.recorder.warning(work.job, reason, message)
-            self._troubles[key] = troubles
+        """Record what newly keeps pods from working."""
+        for reason, message in self._troubles.news(work.job.key, work.pods):
+            self.recorder.warning(work.job, reason, message)
 
     def _forget(self, key: str) -> None:
-        self._troubles.pop(key, None)
+        self._troubles.forget(key)
         self._last_written.forget(key)
+        self._held_counts.written(key)
         if self._expectations is not None:
             self._expectations.forget(key)
-
-    async def _refuse(self, work: lifecycle.Pass[JobT], error: FieldError) -> Result:
-        kind = work.status.kind
-        message = f"{kind} failed validation because {error}"
-        work.status.fail(message, event="Warning", reason=f"{kind}FailedValidation")
-        await self.write_status(work)
-        return Result()
-
-    async def _refuse_unreadable(self, invalid: InvalidObject) -> Result:
-        """Fail a job that the server holds but that is none by its own types: an older CRD let it in."""
-        await lifecycle.refuse_unreadable(self, invalid.object, _first_error(invalid))
-        return Result()
-
-
-def _first_error(invalid: InvalidObject) -> str:
-    from pydantic import ValidationError
-
-    if isinstance(invalid.error, ValidationError):
-        return str(field_errors(invalid.error)[0])
-    return str(invalid.error)

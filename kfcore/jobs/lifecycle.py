@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kfcore.api.core import Pod, Service
-from kfcore.api.jobs import Job, JobStatus
-from kfcore.api.meta import Unstructured
+from kfcore.api.jobs import Job
 from kfcore.client.errors import ApiError
 from kfcore.controller.controller import Result
 from kfcore.jobs import run_policy
@@ -66,12 +65,13 @@ async def active(controller: JobController[Any], work: Pass[JobT]) -> Result:
     except BaseException:
         await controller.write_status(work)
         raise
+    held: float | None = None
     if not (_says_no_more_than_created(status) and work.owned.is_seen_soon):
-        await controller.write_status(work)
+        held = await controller.write_status(work, patient=work.owned.expectations is not None)
     await work.owned.delete(to_recreate(replicas, status, failures))
     lost_at = await _remove_lost(controller, work)
     result = controller.due(retry_at, lost_at, run_policy.deadline(job.spec.run_policy, status.start_time))
-    return _sooner(result, work.owned.retry_after)
+    return _sooner(_sooner(result, work.owned.retry_after), held)
 
 
 def _says_no_more_than_created(status: StatusUpdate) -> bool:
@@ -204,22 +204,6 @@ async def finished(controller: JobController[Any], work: Pass[JobT]) -> Result:
         await controller.delete_job(job)
         return Result()
     return controller.due(expiry)
-
-
-async def refuse_unreadable(controller: JobController[Any], obj: Unstructured, error: str) -> None:
-    """Fail a job that cannot be read as its kind, once: a condition and an event, no endless retry."""
-    kind = obj.resource.kind
-    try:
-        old = JobStatus.model_validate(obj.raw.get("status") or {})
-    except ValueError:
-        old = JobStatus()
-    status = StatusUpdate(kind, old, controller.clock.now())
-    message, reason = f"{kind} failed validation because {error}", f"{kind}FailedValidation"
-    status.fail(message, event="Warning", reason=reason)
-    if patch := status.patch():
-        # Read back as it is: it still cannot be read as its kind.
-        await controller.client.patch(type(obj), obj.name, obj.namespace, {"status": patch}, subresource="status")
-        controller.recorder.warning(obj, reason, message)
 
 
 def _finish_counts(status: StatusUpdate) -> None:

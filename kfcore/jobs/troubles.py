@@ -13,6 +13,24 @@ Trouble = tuple[str, str]
 """Reason and message of a Warning event."""
 
 
+class Troubles:
+    """What is known to trouble the pods of each job, by its key: so it is told once, not with each reconcile."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, frozenset[Trouble]] = {}
+
+    def news(self, key: str, pods: Iterable[Pod]) -> list[Trouble]:
+        """The troubles that the job's pods did not have at the last look, in order."""
+        troubles, known = troubles_of(pods), self._known.get(key)
+        if not troubles and known is None:
+            return []
+        self._known[key] = troubles
+        return sorted(troubles - (known or frozenset()))
+
+    def forget(self, key: str) -> None:
+        self._known.pop(key, None)
+
+
 def troubles_of(pods: Iterable[Pod]) -> frozenset[Trouble]:
     """The troubles of the pods that are still to work; none in the usual case."""
     return frozenset(

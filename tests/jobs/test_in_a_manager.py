@@ -9,6 +9,7 @@ from training import MarchJobController, Training, a_march_job
 
 from kfcore.controller.manager import Manager
 from kfcore.jobs.controller import GATHER_SECONDS
+from kfcore.jobs.held_counts import HOLD_SECONDS
 from kfcore.jobs.options import OperatorOptions
 from kfcore.testing import settle
 
@@ -66,6 +67,28 @@ async def test_a_job_whose_pods_run_at_once_costs_two_status_writes() -> None:
             for _, path in (Counter(training.writes) - Counter(theirs)).elements()
         )
         assert writes == {"services": 4, "pods": 4, "events": 4, "marchjobs": 2}
+    finally:
+        manager.stop()
+        await running
+
+
+async def test_pods_that_start_one_after_the_other_cost_one_status_write_for_their_number() -> None:
+    training = Training(a_march_job(walkers=6))
+    manager = Manager(training.client, clock=training.clock)
+    MarchJobController.setup(manager, OperatorOptions())
+    running = asyncio.create_task(manager.run())
+    try:
+        await settle()
+        await seen(training)
+        training.client.requests.clear()
+        for index in range(6):
+            await training.set(f"march-walker-{index}", phase="Running")
+            await seen(training)
+        assert await training.conditions() == ["Created", "Running"]
+        await training.clock.advance(HOLD_SECONDS)
+        await settle()
+        assert (await training.job()).status.replica_statuses["Walker"].active == 6
+        assert len([path for _, path in training.writes if path.endswith("/marchjobs/march/status")]) == 2
     finally:
         manager.stop()
         await running
