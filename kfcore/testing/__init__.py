@@ -11,7 +11,8 @@ that happen when the test says so.
 
 from kfcore.testing.client import FakeClient, add_object, schemaless_crd
 from kfcore.testing.clock import FakeClock, settle
-from kfcore.testing.faults import Faults, FaultyTransport, Rule
+from kfcore.testing.faults import Faults, Rule
+from kfcore.testing.faulty_transport import FaultyTransport
 from kfcore.testing.reconciling import reconcile
 from kfcore.testing.transport import InProcessTransport
 

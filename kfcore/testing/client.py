@@ -12,7 +12,8 @@ from kfcore.apiserver.server import ApiServer
 from kfcore.client.rest import RestClient
 from kfcore.clock import Clock
 from kfcore.testing.clock import FakeClock
-from kfcore.testing.faults import Faults, FaultyTransport
+from kfcore.testing.faults import Faults
+from kfcore.testing.faulty_transport import FaultyTransport
 from kfcore.testing.transport import InProcessTransport
 
 
