@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from inspect import isawaitable
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -141,7 +142,8 @@ async def _open_configured(kubeconfig: Path | None, context: str | None) -> Conn
     async def authorization() -> str | None:
         key: str | None
         try:
-            key = await configuration.get_api_key_with_prefix("BearerToken")
+            found = configuration.get_api_key_with_prefix("BearerToken")
+            key = await found if isawaitable(found) else found  # older versions of the library do not wait
         except (
             config.ConfigException,
             OSError,
