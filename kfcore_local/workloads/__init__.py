@@ -1,5 +1,6 @@
-"""The controllers that every cluster has and one machine needs too: Deployments, ReplicaSets, StatefulSets, Jobs, and
-the endpoints of services. A manager comes in; `add_workload_controllers` gives it one controller a kind.
+"""The controllers that every cluster has and one machine needs too: Deployments, ReplicaSets, StatefulSets, DaemonSets,
+Jobs, CronJobs, and the endpoints of services. A manager comes in; `add_workload_controllers` gives it one controller a
+kind.
 """
 
 from __future__ import annotations
@@ -7,12 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kfcore.controller.handlers import enqueue_mapped
+from kfcore_local.scheduling.kinds import SchedulableNode
+from kfcore_local.workloads.cronjob import CronJobReconciler
+from kfcore_local.workloads.daemonset import DaemonSetReconciler
 from kfcore_local.workloads.deployment import DeploymentReconciler
 from kfcore_local.workloads.endpoints import EndpointsReconciler
 from kfcore_local.workloads.job import JobReconciler
 from kfcore_local.workloads.kinds import (
     BatchJob,
     ControllerRevision,
+    CronJob,
+    DaemonSet,
     Deployment,
     EndpointSlice,
     Pod,
@@ -22,7 +28,7 @@ from kfcore_local.workloads.kinds import (
 )
 from kfcore_local.workloads.replicaset import ReplicaSetReconciler
 from kfcore_local.workloads.selector_index import SelectorIndex
-from kfcore_local.workloads.sources import enqueue_adopters, enqueue_waiting_deployment
+from kfcore_local.workloads.sources import enqueue_adopters, enqueue_daemon_sets, enqueue_waiting_deployment
 from kfcore_local.workloads.statefulset import StatefulSetReconciler
 
 if TYPE_CHECKING:
@@ -60,6 +66,19 @@ def add_workload_controllers(manager: Manager) -> None:
         BatchJob,
         owns=[Pod],
         name="job",
+    )
+    manager.add_controller(
+        CronJobReconciler(client, cache, manager.recorder("cronjob-controller"), clock),
+        CronJob,
+        owns=[BatchJob],
+        name="cronjob",
+    )
+    manager.add_controller(
+        DaemonSetReconciler(client, cache, manager.recorder("daemonset-controller"), clock),
+        DaemonSet,
+        owns=[Pod, ControllerRevision],
+        watches=[(SchedulableNode, enqueue_daemon_sets(cache))],
+        name="daemonset",
     )
     index = SelectorIndex(cache)
     manager.add_controller(

@@ -47,6 +47,7 @@ class PodSpec(Struct, frozen=True):
     containers: list[Container] = []
     init_containers: list[Manifest] = []
     volumes: list[Volume] = []
+    affinity: Manifest = {}
 
     @property
     def claims(self) -> list[str]:
@@ -158,6 +159,31 @@ class StatefulSet(ServerObject, frozen=True):
     status: Manifest = {}
 
 
+class RollingUpdateDaemonSet(Struct, frozen=True):
+    max_unavailable: int | str = 1
+
+
+class DaemonSetUpdateStrategy(Struct, frozen=True):
+    type: str = "RollingUpdate"
+    rolling_update: RollingUpdateDaemonSet | None = None
+
+
+class DaemonSetSpec(Struct, frozen=True):
+    min_ready_seconds: int = 0
+    revision_history_limit: int | None = 10
+    update_strategy: DaemonSetUpdateStrategy = DaemonSetUpdateStrategy()
+    selector: Manifest = {}
+    template: Manifest = {}
+
+
+class DaemonSet(ServerObject, frozen=True):
+    resource: ClassVar[Resource] = Resource(
+        "apps", "v1", "DaemonSet", "daemonsets", short_names=("ds",), subresources=_STATUS
+    )
+    spec: DaemonSetSpec = DaemonSetSpec()
+    status: Manifest = {}
+
+
 class ControllerRevision(ServerObject, frozen=True):
     resource: ClassVar[Resource] = Resource("apps", "v1", "ControllerRevision", "controllerrevisions")
     data: Manifest = {}
@@ -188,6 +214,25 @@ class BatchJob(ServerObject, frozen=True):
 
     resource: ClassVar[Resource] = Resource("batch", "v1", "Job", "jobs", subresources=_STATUS)
     spec: BatchJobSpec = BatchJobSpec()
+    status: Manifest = {}
+
+
+class CronJobSpec(Struct, frozen=True):
+    schedule: str = ""
+    time_zone: str | None = None
+    starting_deadline_seconds: int | None = None
+    concurrency_policy: str = "Allow"
+    suspend: bool = False
+    job_template: Manifest = {}
+    successful_jobs_history_limit: int | None = 3
+    failed_jobs_history_limit: int | None = 1
+
+
+class CronJob(ServerObject, frozen=True):
+    resource: ClassVar[Resource] = Resource(
+        "batch", "v1", "CronJob", "cronjobs", short_names=("cj",), subresources=_STATUS
+    )
+    spec: CronJobSpec = CronJobSpec()
     status: Manifest = {}
 
 

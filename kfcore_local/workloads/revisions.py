@@ -1,4 +1,4 @@
-"""ControllerRevisions: the versions of a StatefulSet's template, by which its pods are told apart."""
+"""ControllerRevisions: the versions of the template of a StatefulSet or DaemonSet, by which its pods are told apart."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from kfcore.api.meta import Manifest, owner_reference
 from kfcore.client.errors import AlreadyExists, NotFound
 from kfcore.client.interface import Client, Reader
 from kfcore.client.selectors import LabelSelector
-from kfcore_local.workloads.kinds import ControllerRevision, StatefulSet
+from kfcore_local.workloads.kinds import ControllerRevision, DaemonSet, StatefulSet
 from kfcore_local.workloads.pods import claim
 from kfcore_local.workloads.templates import short_hash, with_labels
 
 REVISION_LABEL = "controller-revision-hash"
+Revised = StatefulSet | DaemonSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Revisions:
     collisions: int
 
 
-async def find_revisions(client: Client, reader: Reader, owner: StatefulSet, selector: LabelSelector) -> Revisions:
-    """The revisions of a StatefulSet; the one of its present template is created, or becomes the latest again."""
+async def find_revisions(client: Client, reader: Reader, owner: Revised, selector: LabelSelector) -> Revisions:
+    """The revisions of a workload; the one of its present template is created, or becomes the latest again."""
     claimed = await claim(client, reader, ControllerRevision, owner, selector, lambda _: True)
     history = sorted(claimed, key=lambda revision: (revision.revision, revision.name))
     data = {"spec": {"template": {**owner.spec.template, "$patch": "replace"}}}
@@ -52,7 +53,7 @@ def template_of(revision: ControllerRevision) -> Manifest:
     return with_labels(template, {REVISION_LABEL: revision.name})
 
 
-async def forget_old(client: Client, owner: StatefulSet, revisions: Revisions, used: Collection[str]) -> None:
+async def forget_old(client: Client, owner: Revised, revisions: Revisions, used: Collection[str]) -> None:
     """Delete the oldest revisions beyond the limit that neither a pod (`used`) nor the set needs."""
     limit = owner.spec.revision_history_limit
     live = {revisions.current.name, revisions.update.name, *used}
@@ -65,7 +66,7 @@ async def forget_old(client: Client, owner: StatefulSet, revisions: Revisions, u
 
 
 async def _create(
-    client: Client, owner: StatefulSet, data: Manifest, number: int, collisions: int
+    client: Client, owner: Revised, data: Manifest, number: int, collisions: int
 ) -> tuple[ControllerRevision, int]:
     labels = (owner.spec.template.get("metadata") or {}).get("labels") or {}
     while True:

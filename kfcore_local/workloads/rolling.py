@@ -18,8 +18,8 @@ def surge_and_unavailable(deployment: Deployment) -> tuple[int, int]:
     if spec.strategy.type != "RollingUpdate":
         return 0, 0
     rolling = spec.strategy.rolling_update or RollingUpdateDeployment()
-    surge = _resolve(rolling.max_surge, spec.replicas, up=True)
-    unavailable = _resolve(rolling.max_unavailable, spec.replicas, up=False)
+    surge = resolve(rolling.max_surge, spec.replicas, up=True)
+    unavailable = resolve(rolling.max_unavailable, spec.replicas, up=False)
     if not surge and not unavailable:
         unavailable = 1
     return surge, min(unavailable, spec.replicas)
@@ -94,7 +94,7 @@ def proportional(deployment: Deployment, sets: Sequence[ReplicaSet]) -> dict[str
     return sizes
 
 
-def _resolve(value: int | str, total: int, *, up: bool) -> int:
+def resolve(value: int | str, total: int, *, up: bool) -> int:
     if isinstance(value, str) and value.endswith("%"):
         share = int(value[:-1]) * total / 100
         return math.ceil(share) if up else math.floor(share)

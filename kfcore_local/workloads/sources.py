@@ -10,7 +10,8 @@ from kfcore.cache.informer import Change
 from kfcore.client.selectors import LabelSelector
 from kfcore.controller.controller import Request
 from kfcore.controller.handlers import Handler
-from kfcore_local.workloads.kinds import Deployment, Pod, ReplicaSet, StatefulSet
+from kfcore_local.scheduling.kinds import SchedulableNode
+from kfcore_local.workloads.kinds import DaemonSet, Deployment, Pod, ReplicaSet, StatefulSet
 from kfcore_local.workloads.pods import is_finished
 
 
@@ -46,3 +47,21 @@ def enqueue_waiting_deployment(cache: Cache) -> Handler:
             yield Request.of(deployment)
 
     return handler
+
+
+def enqueue_daemon_sets(cache: Cache) -> Handler:
+    """A node that came, went or changed what it takes → every DaemonSet."""
+    store = cache.informer(DaemonSet).store
+
+    def handler(change: Change[SchedulableNode]) -> Iterable[Request]:
+        old, new = change.old, change.new
+        if old is not None and new is not None and _offer(old) == _offer(new):
+            return
+        for daemon_set in store.list():
+            yield Request.of(daemon_set)
+
+    return handler
+
+
+def _offer(node: SchedulableNode) -> object:
+    return node.spec, node.metadata.labels, node.is_ready
