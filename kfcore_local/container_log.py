@@ -1,4 +1,5 @@
-"""What a container prints, in a file per attempt: bytes in from its pipes, lines out to `kubectl logs`.
+"""What a container prints, in files per attempt: bytes in from its pipes, lines out to `kubectl logs`. As kubelet does, a
+file of 10 MiB makes way for a new one, and the latest five stay; readers go from one to the next.
 
 Entries are those of the CRI: `TIME STREAM TAG CONTENT`, tag F for a whole line and P for a piece whose line goes on.
 A piece is written as it comes, so that a progress bar is seen while it grows, and no byte is changed.
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
@@ -21,6 +23,8 @@ from kfcore.clock import Clock
 log = structlog.get_logger(__name__)
 
 BLOCK = 64 * 1024
+MOST_BYTES = 10 * 1024 * 1024
+MOST_FILES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,11 @@ class ContainerLog:
         self._file = path.open("ab", buffering=0)
         self._changed = asyncio.Event()
         self._full = False
+        self._size = self._file.tell()
+        self._rotated = sorted(
+            int(suffix) for file in path.parent.glob(f"{path.name}.*") if (suffix := file.suffix[1:])
+        )
+        """The numbers of the files that made way, oldest first."""
 
     def write(self, stream: str, data: bytes) -> None:
         """Append what came out of `stream` (stdout or stderr). A full disk loses output, never the container."""
@@ -62,7 +71,43 @@ class ContainerLog:
             if not self._full:
                 log.warning("log.lost", path=str(self.path), error=errno.errorcode.get(error.errno or 0, str(error)))
             self._full = True
+        self._size += len(entries)
+        # Between lines, so that a file begins with one; but not for ever, if there is none.
+        if self._size >= MOST_BYTES and (not rest or self._size >= 2 * MOST_BYTES):
+            self._rotate()
         self._notify()
+
+    def _rotate(self) -> None:
+        fresh = self.path.with_name(f"{self.path.name}-new")
+        try:
+            file = fresh.open("ab", buffering=0)
+            self.path.rename(self._file_of(self._number))
+            fresh.rename(self.path)
+        except OSError as error:
+            log.warning("log.not_rotated", path=str(self.path), error=str(error))
+            self._size = 0  # tried again after as much
+            return
+        self._file.close()
+        self._file, self._size = file, 0
+        self._rotated.append(self._number)
+        while len(self._rotated) >= MOST_FILES:
+            self._file_of(self._rotated.pop(0)).unlink(missing_ok=True)
+
+    @property
+    def _number(self) -> int:
+        """The present file's, when it makes way."""
+        return self._rotated[-1] + 1 if self._rotated else 1
+
+    def _file_of(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+    def _open(self, number: int) -> BinaryIO:
+        return (self.path if number == self._number else self._file_of(number)).open("rb")
+
+    def remove(self) -> None:
+        """Its files."""
+        for path in (self.path, *map(self._file_of, self._rotated)):
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """The container has ended: readers come to an end too."""
@@ -92,9 +137,10 @@ class ContainerLog:
             selection.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z").encode() if selection.since else b""
         )
         line = _Line(since, selection.timestamps)
-        with self.path.open("rb") as file:
-            if selection.tail is not None:
-                file.seek(_start_of_tail(file.fileno(), file.seek(0, 2), selection.tail))
+        number, position = (self._first, 0) if selection.tail is None else self._start_of_tail(selection.tail)
+        file = self._open(number)
+        try:
+            file.seek(position)
             rest = b""
             while True:
                 changed, closed = self._changed, self.closed
@@ -104,10 +150,31 @@ class ContainerLog:
                     rest = entries.pop()
                     if piece := b"".join(line.render(entries)):
                         yield piece
+                elif number < self._number:
+                    number = max(number + 1, self._first)
+                    file.close()
+                    file, rest = self._open(number), b""
                 elif closed or not selection.follow:
                     return
                 else:
                     await changed.wait()
+        finally:
+            file.close()
+
+    @property
+    def _first(self) -> int:
+        return self._rotated[0] if self._rotated else self._number
+
+    def _start_of_tail(self, lines: int) -> tuple[int, int]:
+        """The file, and where in it the last `lines` lines begin: the files read backwards, as far as needed."""
+        number = self._number
+        while True:
+            with self._open(number) as file:
+                position, found = _start_of_tail(file.fileno(), file.seek(0, 2), lines)
+            if found >= lines or number == self._first:
+                return number, position
+            lines -= found
+            number = max((n for n in self._rotated if n < number), default=self._first)
 
 
 class _Line:
@@ -135,8 +202,8 @@ class _Line:
             self._at_start = tag == b"F"
 
 
-def _start_of_tail(fd: int, size: int, lines: int) -> int:
-    """Where the last `lines` lines begin: the file read backwards, as far as needed."""
+def _start_of_tail(fd: int, size: int, lines: int) -> tuple[int, int]:
+    """Where the last `lines` lines of a file begin, and how many there are of them."""
     position = size
     data = b""
     while position > 0:
@@ -146,8 +213,8 @@ def _start_of_tail(fd: int, size: int, lines: int) -> int:
         starts = _line_starts(data, position == 0)
         if len(starts) > lines or position == 0:
             wanted = starts[-lines:] if lines else []
-            return position + wanted[0] if wanted else size
-    return size
+            return position + wanted[0] if wanted else size, len(wanted)
+    return size, 0
 
 
 def _line_starts(data: bytes, from_start: bool) -> list[int]:
@@ -161,10 +228,3 @@ def _line_starts(data: bytes, from_start: bool) -> list[int]:
         if ends_line and offset < len(data) and (index > 0 or from_start):
             starts.append(offset)
     return starts
-
-
-def read_ended(path: Path, clock: Clock) -> ContainerLog:
-    """The log of an attempt that has ended."""
-    ended = ContainerLog(path, clock)
-    ended.close()
-    return ended

@@ -317,7 +317,7 @@ class ContainerRunner:
         """A log for this attempt; the one before stays for `--previous`, older ones go."""
         self._directory.mkdir(parents=True, exist_ok=True)
         if self.previous_log is not None:
-            self.previous_log.path.unlink(missing_ok=True)
+            self.previous_log.remove()
         return ContainerLog(self._directory / f"{self.record.restart_count}.log", self._machine.clock)
 
     def _event(self, reason: str, message: str, *, warning: bool = False) -> None:

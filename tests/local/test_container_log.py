@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kfcore.clock import SystemClock
+from kfcore_local import container_log
 from kfcore_local.container_log import BLOCK, ContainerLog, Selection
 
 
@@ -73,3 +74,65 @@ async def test_following_gets_lines_as_they_come_and_ends_with_the_container(log
     assert await waiting == b"after"
     log.close()
     assert [chunk async for chunk in chunks] == []
+
+
+# ── rotation ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container_log, "MOST_BYTES", 2000)
+
+
+def numbered(count: int) -> list[bytes]:
+    return [f"line {number}\n".encode() for number in range(count)]
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_a_long_log_is_read_as_one_from_its_files(log: ContainerLog, tmp_path: Path) -> None:
+    lines = numbered(150)
+    for line in lines:
+        log.write("stdout", line)
+    assert len(list(tmp_path.iterdir())) > 2
+    assert await text(log) == b"".join(lines)
+    for tail in (1, 40, 120, 1000):
+        assert await text(log, tail=tail) == b"".join(lines[-tail:])
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_of_a_very_long_log_the_latest_five_files_stay(log: ContainerLog, tmp_path: Path) -> None:
+    lines = numbered(2000)
+    for line in lines:
+        log.write("stdout", line)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 5
+    assert sum(file.stat().st_size for file in files) <= 5 * 2100
+    kept = (await text(log)).splitlines(keepends=True)
+    assert kept == lines[-len(kept) :]
+    assert len(kept) > 100
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_a_reader_that_follows_goes_from_file_to_file(log: ContainerLog) -> None:
+    lines = numbered(300)
+    log.write("stdout", lines[0])
+    reading = asyncio.create_task(text(log, follow=True))
+    for line in lines[1:]:
+        await asyncio.sleep(0)
+        log.write("stdout", line)
+        await asyncio.sleep(0)
+    log.close()
+    assert await reading == b"".join(lines)
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_the_next_kubelet_finds_all_files_of_a_log_and_removes_them(log: ContainerLog, tmp_path: Path) -> None:
+    lines = numbered(150)
+    for line in lines:
+        log.write("stdout", line)
+    log.close()
+    again = ContainerLog(log.path, SystemClock())
+    again.close()
+    assert await text(again) == b"".join(lines)
+    again.remove()
+    assert list(tmp_path.iterdir()) == []

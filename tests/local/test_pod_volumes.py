@@ -69,6 +69,9 @@ async def test_a_pod_reads_its_own_fields_from_files_that_follow_them(machine: M
     pod = a_pod("pod", container, volumes=[{"name": "data", "downwardAPI": {"items": items}}])
     name = await machine.create(pod)
     await machine.until_phase(name, "Running")
+    async with asyncio.timeout(10):
+        while "67108864" not in await machine.log(name):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await machine.client.patch(POD, name, "default", {"metadata": {"labels": {"door": "shut"}}})
     await machine.until_phase(name, "Succeeded")
     assert await machine.log(name) == 'podapp="test"\n67108864\napp="test"\ndoor="shut"'
@@ -151,7 +154,7 @@ async def test_a_token_of_the_service_account_is_renewed_before_it_runs_out(tmp_
 
 async def until_text(path: Path) -> str:
     async with asyncio.timeout(10):
-        while not (text := text_of(path)):
+        while not (text := text_of(path)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return text
 
