@@ -26,6 +26,7 @@ from kfcore.cache.informer import Informer
 from kfcore.client.interface import Client
 from kfcore.clock import Clock
 from kfcore.services import OpenedService
+from kfcore_local.gateway_index import index_page
 from kfcore_local.gateway_routes import (
     Backend,
     Ingress,
@@ -194,6 +195,9 @@ class Gateway:
         if f"{path}/" in prefixes and request.method == "GET":
             query = f"?{request.query_string}" if request.query_string else ""
             return web.Response(status=308, headers={"Location": f"{path}/{query}"})
+        if path == "/" and request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", ""):
+            page = index_page(self._routes.rules(), self.port, lambda backend: self._routes.open(backend) is not None)
+            return web.Response(text=page, content_type="text/html")
         listed = "\n".join(f"  {prefix}" for prefix in prefixes) or "  (no Service yet)"
         return web.Response(status=404, text=f"nothing is at {path}; there is:\n{listed}\n")
 

@@ -172,7 +172,8 @@ class AutoscalerReconciler:
             self.recorder.warning(autoscaler, missing.reason, str(missing))
             return None
         if best is not None:
-            message = f"the HPA was able to successfully calculate a replica count from {best.why.rpartition(' ')[0]}"
+            what = best.why.rpartition(" ")[0].rpartition(" ")[0]
+            message = f"the HPA was able to successfully calculate a replica count from {what}"
             round_.say("ScalingActive", True, "ValidMetricFound", message)
         return best
 

@@ -204,3 +204,15 @@ async def test_a_pods_redirect_and_an_empty_service_are_answered_as_what_they_ar
     )
     response = await behind.becomes("/services/team/web/", 503)
     assert response.headers["Refresh"] == "1"
+
+
+async def test_the_first_page_links_to_what_there_is(behind: Behind) -> None:
+    backend = {"service": {"name": "web", "port": {"name": "main"}}}
+    ingress = {"rules": [{"host": "shop.example", "http": {"paths": [{"path": "/cart", "backend": backend}]}}]}
+    await behind.client.create(Ingress, {"metadata": {"name": "shop"}, "spec": ingress}, "team")
+    async with asyncio.timeout(10):
+        while "/cart/" not in (page := await (await behind.get("/", Accept="text/html")).text()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert '<a href="/services/team/web/">' in page
+    assert f'<a href="http://shop.example.localhost:{behind.gateway.port}/cart/">' in page
+    assert (await behind.get("/")).status == 404, "a program gets the list as text"
