@@ -208,7 +208,8 @@ async def test_a_pods_redirect_and_an_empty_service_are_answered_as_what_they_ar
 
 async def test_the_first_page_links_to_what_there_is(behind: Behind) -> None:
     backend = {"service": {"name": "web", "port": {"name": "main"}}}
-    ingress = {"rules": [{"host": "shop.example", "http": {"paths": [{"path": "/cart", "backend": backend}]}}]}
+    path = {"path": "/cart", "pathType": "Prefix", "backend": backend}
+    ingress = {"rules": [{"host": "shop.example", "http": {"paths": [path]}}]}
     await behind.client.create(Ingress, {"metadata": {"name": "shop"}, "spec": ingress}, "team")
     async with asyncio.timeout(10):
         while "/cart/" not in (page := await (await behind.get("/", Accept="text/html")).text()):  # noqa: ASYNC110
