@@ -36,6 +36,7 @@ from kfcore.jobs.gang import gang_scheduler
 from kfcore.plugins import OperatorOptions, PluginSet, load_plugins
 from kfcore.testing.client import schemaless_crd
 from kfcore.testing.transport import InProcessTransport
+from kfcore_local import kept_secrets
 from kfcore_local.autoscaling import add_autoscaler
 from kfcore_local.gang import add_gang_scheduler, pod_group_crd
 from kfcore_local.gateway import Gateway
@@ -95,7 +96,7 @@ class LocalCluster:
         self.plugins = plugins or load_plugins()
         self.options = options or OperatorOptions()
         self._gang = gang_scheduler(self.options.gang_scheduler_name)
-        self.token = secrets.token_urlsafe(32)
+        self._secrets = kept_secrets.fresh() if data_dir is None else kept_secrets.load(data_dir)
         self._without = frozenset(without)
         self._kubeconfig = kubeconfig
         self._port = port
@@ -151,6 +152,7 @@ class LocalCluster:
             measures=self._measures,
             tokens={self.token: ADMIN},
             service_accounts=not self._without & {"controllers", "kubelet"},
+            signing_key=self._secrets.key,
         )
         stack.push_async_callback(server.close)
         for _, controller in self.plugins.controllers:
@@ -161,9 +163,7 @@ class LocalCluster:
         if "controllers" not in self._without:
             await make_default_class(self.client)
         tls = await certificate if certificate is not None else None
-        http = HttpServer(server, token=self.token, port=self._port, tls=tls, also=API_NAMES)
-        with taking_port(self._port, "--port"):
-            await http.start()
+        http = await self._open_door(server, tls)
         stack.push_async_callback(http.stop)
         self.url, self.authority = http.url, http.authority
         if "controllers" not in self._without:
@@ -234,6 +234,30 @@ class LocalCluster:
         port = urlsplit(self.url).port or 0
         tools = install_tools(kubelet_root / "bin")
         return IsolatedSandboxes(hub, self.client, hidden=hidden, tools=tools, api_port=port)
+
+    async def _open_door(self, server: ApiServer, tls: ServerCertificate | None) -> HttpServer:
+        """On the port that was asked for; else on the one of last time, where it is free."""
+        ports = [self._port] if self._port or not self._secrets.port else [self._secrets.port, 0]
+        for port in ports:
+            http = HttpServer(server, token=self.token, port=port, tls=tls, also=API_NAMES)
+            with taking_port(self._port, "--port"):
+                try:
+                    await http.start()
+                except OSError:
+                    if port == ports[-1]:
+                        raise
+                    continue
+            break
+        if self._data_dir is not None:
+            port = urlsplit(http.url).port or 0
+            with writing("the cluster's secrets", self._data_dir, "choose another --data-dir"):
+                kept_secrets.save(self._data_dir, replace(self._secrets, port=port))
+        return http
+
+    @property
+    def token(self) -> str:
+        """The administrator's."""
+        return self._secrets.token
 
     def _manager(self, root: Path) -> Manager | None:
         """One for all controllers of this process, so that they share what they watch."""

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kfcore_local import kept_secrets
+
 DEFAULT_NAME = "kfcore"
 LOCK_TRIES = 5
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -165,7 +167,7 @@ def clear_data(directory: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InstanceError(f"{directory} is in use: end its cluster with `kfcore local stop` first") from error
-        for path in (*directory.glob("state.db*"), directory / "lock"):
+        for path in (*directory.glob("state.db*"), directory / kept_secrets.FILE, directory / "lock"):
             path.unlink(missing_ok=True)
         for kept in ("kubelet", "volumes"):
             shutil.rmtree(directory / kept, ignore_errors=True)

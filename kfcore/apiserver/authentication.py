@@ -41,13 +41,13 @@ def service_account_user(namespace: str, name: str, uid: str = "", extra: Mappin
 
 
 class Authentication:
-    """Knows the users of `tokens`, and signs and checks the tokens of service accounts with a key of its own."""
+    """Knows the users of `tokens`, and signs and checks the tokens of service accounts with `key` (None: its own)."""
 
-    def __init__(self, objects: Objects, tokens: Mapping[str, User]) -> None:
+    def __init__(self, objects: Objects, tokens: Mapping[str, User], key: bytes | None = None) -> None:
         self._objects = objects
         # By digest, so that how long a look-up takes says nothing about a token.
         self._users = {_digest(token): _authenticated(user) for token, user in tokens.items()}
-        self._key = secrets.token_bytes(32)
+        self._key = key or secrets.token_bytes(32)
 
     def authenticate(self, token: str) -> User | None:
         """None for a token that nobody has, that has run out, or whose service account or pod is gone."""

@@ -62,7 +62,8 @@ class ApiServer:
     None: everybody everything).
 
     `service_accounts`: new pods get a token of theirs, which takes a kubelet to put it there, and accounts
-    (`kfcore.apiserver.namespace_contents`).
+    (`kfcore.apiserver.namespace_contents`). Their tokens are signed with `signing_key`; without it they end with the
+    server.
 
     With `data_dir` the objects are on disk too, from which the next server of that directory has them: nothing is
     answered or shown before it is written. Raises `kfcore.apiserver.database.DataDirectoryError` for one that cannot
@@ -81,6 +82,7 @@ class ApiServer:
         authorizer: Callable[[Objects], Authorizer] | None = None,
         data_dir: Path | None = None,
         service_accounts: bool = False,
+        signing_key: bytes | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.kinds = Kinds(builtin_kinds())
@@ -97,7 +99,7 @@ class ApiServer:
         self._metrics = Metrics(self.kinds, self.objects, measures) if measures is not None else None
         self._openapi = OpenApi(self.kinds)
         self._reading = Reading(self.objects)
-        self._authentication = Authentication(self.objects, tokens or {})
+        self._authentication = Authentication(self.objects, tokens or {}, signing_key)
         self._authorizer: Authorizer = Everything()
         reviews = Reviews(self._authentication, lambda: self._authorizer)
         self._writing = Writing(self.objects, self._reading, reviews, self._demands)
