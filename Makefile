@@ -5,12 +5,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak conformance lint types bench clean
+.PHONY: help demo test soak conformance fuzz lint types bench clean
 
 # What docs/faults.md lists, of the runtime; and how often `make soak` plays it.
 FAULTS := tests/cache tests/controller/test_faults.py tests/controller/test_replicas.py \
 	tests/controller/test_leader_election.py tests/controller/test_manager.py tests/controller/test_controller.py
 RUNS   ?= 50
+SECONDS ?= 300
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do \
@@ -32,6 +33,9 @@ chaos: $(VENV)/.dev  ## Kill parts of a cluster at random for two minutes, under
 
 conformance: $(VENV)/.dev  ## Play the steps recorded from kube-apiserver to a local cluster, over HTTP
 	@$(BIN)/python tests/golden/conformance.py
+
+fuzz: $(VENV)/.dev  ## Ask the API server for nonsense for five minutes (SECONDS=300), to find what breaks it
+	@$(BIN)/python tests/apiserver/fuzzing.py $(SECONDS)
 
 lint: $(VENV)/.dev  ## Check style, formatting and the direction of the imports
 	$(BIN)/ruff check .

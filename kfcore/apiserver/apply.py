@@ -62,6 +62,7 @@ class Applier:
             held: Fields = {}
             for fields in (wanted, *(entry.get("fieldsV1") or {} for entry in others)):
                 held = union(held, fields)
+            held.setdefault("f:metadata", {})  # whoever says that it is theirs: no object is without
             self._drop(merged, mine.get("fieldsV1") or {}, held, self._type)
         entry = self._entry(wanted)
         if mine is not None and mine.get("fieldsV1") == wanted:

@@ -191,14 +191,15 @@ def _autoscaler(obj: Manifest, now: datetime) -> list[Any]:
 
 def _metric(metric: Manifest, current: Manifest) -> str:
     """`cpu: 30%/50%`: what is, and what should be."""
-    field = metric["type"][:1].lower() + metric["type"][1:]
+    kind = metric.get("type") or ""
+    field = kind[:1].lower() + kind[1:]
     source, found = metric.get(field) or {}, (current.get(field) or {}).get("current") or {}
     target = source.get("target") or {}
     if (percent := target.get("averageUtilization")) is not None:
         used = f"{found['averageUtilization']}%" if "averageUtilization" in found else UNKNOWN
         return f"{source.get('name', '')}: {used}/{percent}%"
     value = target.get("averageValue") or target.get("value") or UNKNOWN
-    return f"{source.get('name', metric['type'])}: {found.get('averageValue', UNKNOWN)}/{value}"
+    return f"{source.get('name', kind)}: {found.get('averageValue', UNKNOWN)}/{value}"
 
 
 def _disruption_budget(obj: Manifest, now: datetime) -> list[Any]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from fuzzing import Fuzzer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -323,3 +324,32 @@ async def test_malformed_field_ownership_is_refused() -> None:
     body = {"metadata": {"name": "a", "managedFields": [{"manager": "m", "fieldsV1": {"f:data": 1}}]}}
     response = await send(a_server(), "POST", "/api/v1/namespaces/default/configmaps", body)
     assert response.status == 400
+
+
+async def test_whoever_claims_all_metadata_cannot_apply_it_away() -> None:
+    server = a_server()
+    entry = {"manager": "m", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1"}
+    body = {"metadata": {"name": "a", "managedFields": [{**entry, "fieldsV1": {"f:metadata": {}}}]}}
+    assert_answered(await send(server, "POST", "/api/v1/namespaces/default/configmaps", body))
+    path = "/api/v1/namespaces/default/configmaps/a?fieldManager=m"
+    apply = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    assert_answered(await send(server, "PATCH", path, apply, content_type="application/apply-patch+yaml"))
+
+
+async def test_a_metric_without_a_type_is_shown() -> None:
+    server = a_server()
+    path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+    spec = {"maxReplicas": 1, "scaleTargetRef": {"kind": "Deployment", "name": "d"}, "metrics": [{}]}
+    assert_answered(await send(server, "POST", path, {"metadata": {"name": "h"}, "spec": spec}))
+    assert_answered(await send(server, "GET", path, accept="application/json;as=Table;g=meta.k8s.io;v=v1"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_requests_at_random_are_answered(seed: int) -> None:
+    """`make fuzz` asks for five minutes."""
+    fuzzer, server = Fuzzer(seed), a_server()
+    for _ in range(1500):
+        await fuzzer.ask(server)
+    await server.close()
+    assert not fuzzer.found
+    assert {200, 201, 400, 404, 422} <= fuzzer.answers.keys()
