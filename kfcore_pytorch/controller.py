@@ -30,6 +30,7 @@ class PyTorchJobController(JobController[PyTorchJob]):
 
     def __init__(self, client: Client, **arguments: Any) -> None:
         super().__init__(client, **arguments)
+        self._autoscales = False
         options = self.options
         self._init_containers = InitContainers(
             options.init_container_image, options.init_container_max_tries, options.init_container_template_file
@@ -82,7 +83,10 @@ class PyTorchJobController(JobController[PyTorchJob]):
             status.succeed(self.succeeded_message(job))
 
     async def reconcile_dependents(self, job: PyTorchJob, *, wanted: bool) -> None:
-        await reconcile_autoscaler(self.client, self.reader, job, wanted=wanted)
+        # Nobody watches autoscalers before there is an elastic job; then a job that is elastic no more is seen, too.
+        self._autoscales = self._autoscales or job.spec.elastic_policy is not None
+        if self._autoscales:
+            await reconcile_autoscaler(self.client, self.reader, job, wanted=wanted)
 
     def running_message(self, job: PyTorchJob) -> str:
         return f"PyTorchJob {job.name if 'Master' in job.spec.replica_specs else job.key} is running."

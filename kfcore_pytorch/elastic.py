@@ -27,9 +27,7 @@ def autoscaler_spec(job: PyTorchJob) -> Manifest | None:
 
 
 async def reconcile_autoscaler(client: Client, reader: Reader, job: PyTorchJob, *, wanted: bool) -> None:
-    """Create, change or delete the job's autoscaler. Jobs that are not elastic have none, and cost no request."""
-    if job.spec.elastic_policy is None:
-        return
+    """Create, change or delete the job's autoscaler."""
     spec = autoscaler_spec(job) if wanted else None
     try:
         found = await reader.get(Autoscaler, job.name, job.namespace)

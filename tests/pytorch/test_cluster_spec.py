@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, untyped
 from kfcore.jobs.options import OperatorOptions
@@ -70,7 +72,8 @@ async def test_workers_wait_for_the_master_with_the_image_that_the_operator_was_
     assert init["securityContext"]["runAsNonRoot"] is True
 
 
-async def test_an_elastic_job_with_metrics_has_an_autoscaler_until_it_asks_for_none() -> None:  # B36
+@pytest.mark.parametrize("changed", [{"metrics": None}, None], ids=["no metrics", "not elastic"])
+async def test_an_elastic_job_with_metrics_has_an_autoscaler_until_it_asks_for_none(changed: Any) -> None:  # B36
     metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]
     policy = {"minReplicas": 1, "maxReplicas": 4, "metrics": metrics}
     client = FakeClient(a_pytorch_job(workers=2, master=False, elasticPolicy=policy))
@@ -80,7 +83,7 @@ async def test_an_elastic_job_with_metrics_has_an_autoscaler_until_it_asks_for_n
     assert (scaler.raw["spec"]["minReplicas"], scaler.raw["spec"]["maxReplicas"]) == (1, 4)
     [pod, _] = await client.list(untyped(Pod.resource), "default")
     assert environment(pod.raw["spec"])["PET_NNODES"] == "1:4"
-    patch = {"spec": {"elasticPolicy": {"metrics": None}}}
+    patch = {"spec": {"elasticPolicy": changed}}
     await client.patch(untyped(controller.kind.resource), "train", "default", patch)
     await reconcile(controller, "default/train")
     assert await client.list(Autoscaler, "default") == []
