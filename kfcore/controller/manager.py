@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
@@ -26,6 +26,7 @@ from kfcore.controller.predicates import Predicate
 log = structlog.get_logger(__name__)
 
 Runnable = Callable[[], Awaitable[None]]
+Check = Callable[[], bool]
 
 
 class Manager:
@@ -60,6 +61,7 @@ class Manager:
         self._grace_period = grace_period
         self._recorders: dict[str, EventRecorder] = {}
         self._runnables: list[tuple[Runnable, bool]] = []
+        self._checks: list[tuple[Literal["health", "readiness"], str, Check]] = []
         self._stop = asyncio.Event()
         self._ready = False
         self._working = False
@@ -69,7 +71,8 @@ class Manager:
             health_address,
             metrics_address,
             metrics=self.metrics,
-            is_ready=lambda: self._ready,
+            why_unhealthy=lambda: self._failing("health"),
+            why_not_ready=self._why_not_ready,
             tls=TlsServer(metrics_certificate) if metrics_certificate else None,
             gatekeeper=Gatekeeper(client, self.clock) if metrics_certificate else None,
         )
@@ -136,6 +139,14 @@ class Manager:
         self._must_not_run()
         self._runnables.append((function, needs_leadership))
 
+    def add_health_check(self, name: str, check: Check) -> None:
+        """Have /healthz answer 503, upon which a cluster restarts the process, while `check` says no."""
+        self._checks.append(("health", name, check))
+
+    def add_readiness_check(self, name: str, check: Check) -> None:
+        """Have /readyz answer 503 while `check` says no; it does before the caches are filled, and at the stop."""
+        self._checks.append(("readiness", name, check))
+
     def stop(self) -> None:
         """Have `run` finish what is in work and return."""
         self._stop.set()
@@ -153,6 +164,14 @@ class Manager:
 
         for number in numbers:
             loop.add_signal_handler(number, stop)
+
+    def _why_not_ready(self) -> str:
+        if not self._ready:
+            return "the caches are not filled yet, or the process is stopping"
+        return self._failing("readiness")
+
+    def _failing(self, what: Literal["health", "readiness"]) -> str:
+        return "\n".join(f"{name} says no" for about, name, check in self._checks if about == what and not check())
 
     def _must_not_run(self) -> None:
         if self._group:

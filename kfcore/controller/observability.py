@@ -189,8 +189,9 @@ class CannotListen(Exception):
 
 
 class ObservabilityServer:
-    """Serves /healthz, /readyz and /metrics while its block runs; addresses are `host:port`, None for not at all. With
-    `tls` and a `gatekeeper`, the metrics are for those only whom the API server knows and lets.
+    """Serves /healthz, /readyz and /metrics while its block runs; addresses are `host:port`, None for not at all. What
+    stands in the way of health or readiness is said in words, an empty text for nothing. With `tls` and a `gatekeeper`,
+    the metrics are for those only whom the API server knows and lets.
     """
 
     def __init__(
@@ -199,7 +200,8 @@ class ObservabilityServer:
         metrics_address: str | None,
         *,
         metrics: Metrics,
-        is_ready: Callable[[], bool],
+        why_unhealthy: Callable[[], str],
+        why_not_ready: Callable[[], str],
         tls: TlsServer | None = None,
         gatekeeper: Gatekeeper | None = None,
     ) -> None:
@@ -208,7 +210,8 @@ class ObservabilityServer:
         self._health = parse_address(health_address) if health_address else None
         self._metrics_at = parse_address(metrics_address) if metrics_address else None
         self._metrics = metrics
-        self._is_ready = is_ready
+        self._why_unhealthy = why_unhealthy
+        self._why_not_ready = why_not_ready
         self._tls = tls
         self._gatekeeper = gatekeeper
         self._stack = AsyncExitStack()
@@ -230,12 +233,10 @@ class ObservabilityServer:
         from aiohttp import web
 
         async def healthy(request: web.Request) -> web.Response:
-            return web.Response(text="ok")
+            return _verdict(self._why_unhealthy())
 
         async def ready(request: web.Request) -> web.Response:
-            if self._is_ready():
-                return web.Response(text="ok")
-            return web.Response(status=503, text="the caches are not filled yet, or the process is stopping")
+            return _verdict(self._why_not_ready())
 
         async def scrape(request: web.Request) -> web.Response:
             if self._tls:
@@ -278,6 +279,12 @@ class ObservabilityServer:
         except OSError as error:
             raise CannotListen(f"cannot serve {name} on {host}:{port}: {error.strerror or error}") from error
         self.ports[name] = runner.addresses[0][1]
+
+
+def _verdict(why_not: str) -> web.Response:
+    from aiohttp import web
+
+    return web.Response(status=503, text=why_not) if why_not else web.Response(text="ok")
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -354,6 +354,25 @@ async def test_it_is_ready_when_its_caches_are_filled_and_no_longer_when_it_stop
         assert (await status("/healthz"), await status("/readyz")) == (200, 503)
 
 
+async def test_checks_of_an_author_count_too_and_are_named(client: FakeClient, clock: FakeClock) -> None:
+    manager, states = Manager(client, clock=clock, health_address="127.0.0.1:0"), {"queue": True, "model": False}
+    manager.add_health_check("queue", lambda: states["queue"])
+    manager.add_readiness_check("model", lambda: states["model"])
+    async with running(manager, clock), aiohttp.ClientSession() as http:
+        async with asyncio.timeout(10):
+            while "health" not in manager.ports:  # noqa: ASYNC110 — a port is no event
+                await asyncio.sleep(0.01)
+        await clock.advance(1)
+
+        async def get(path: str) -> tuple[int, str]:
+            async with http.get(f"http://127.0.0.1:{manager.ports['health']}{path}") as answer:
+                return answer.status, await answer.text()
+
+        assert (await get("/healthz"), await get("/readyz")) == ((200, "ok"), (503, "model says no"))
+        states.update(queue=False, model=True)
+        assert (await get("/healthz"), await get("/readyz")) == ((503, "queue says no"), (200, "ok"))
+
+
 def test_an_address_that_is_none_is_refused_with_what_was_expected() -> None:
     assert parse_address(":8080") == ("", 8080)
     assert parse_address("[::1]:80") == ("::1", 80)
