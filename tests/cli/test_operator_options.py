@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from certificates import self_signed
 
 from kfcore.api.core import Event, Lease, Namespace, Pod, Service
 from kfcore.api.crd import crd
@@ -49,13 +49,6 @@ def with_another_context(kubeconfig: Path) -> None:
     config["clusters"].append({"name": "nowhere", "cluster": {"server": "http://127.0.0.1:1"}})
     config["contexts"].append({"name": "nowhere", "context": {"cluster": "nowhere"}})
     kubeconfig.write_text(json.dumps({**config, "current-context": "nowhere"}))
-
-
-def a_certificate(directory: Path) -> Path:
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    files = ["-subj", "/CN=localhost", "-keyout", str(directory / "tls.key"), "-out", str(directory / "tls.crt")]
-    assert subprocess.run([*command, *files], capture_output=True).returncode == 0
-    return directory
 
 
 @asynccontextmanager
@@ -168,8 +161,8 @@ async def test_a_limit_of_requests_is_kept(api_server: RunningApiServer, kubecon
 async def test_metrics_are_for_those_only_whom_the_api_server_lets(
     api_server: RunningApiServer, kubeconfig: str, tmp_path: Path
 ) -> None:
-    port, certificate = a_free_port(), a_certificate(tmp_path)
-    flags = ["--kubeconfig", kubeconfig, "--kind", "PyTorchJob", "--metrics-cert-path", str(certificate)]
+    port, certificate = a_free_port(), self_signed(tmp_path)
+    flags = ["--kubeconfig", kubeconfig, "--kind", "PyTorchJob", "--metrics-cert-path", str(certificate.parent)]
     flags += ["--metrics-bind-address", f"127.0.0.1:{port}", "--health-probe-bind-address", "0"]
     async with an_operator(*flags):
         assert (await get(f"https://127.0.0.1:{port}/metrics"))[0] == 401

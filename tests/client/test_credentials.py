@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from certificates import self_signed
 
 from kfcore.api.core import Pod
 from kfcore.apiserver.kubeconfig import write_kubeconfig
@@ -51,25 +52,6 @@ class Server:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self.context).start()
         yield runner.addresses[0][1]
         await runner.cleanup()
-
-
-def a_certificate(directory: Path, name: str) -> Path:
-    path = directory / f"{name}.crt"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    command += [
-        "-nodes",
-        "-subj",
-        f"/CN={name}",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        str(path.with_suffix(".key")),
-        "-out",
-        str(path),
-    ]
-    made = subprocess.run(command, capture_output=True)
-    assert made.returncode == 0, made.stderr
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +99,7 @@ async def test_a_kubeconfig_that_is_half_written_fails_the_call_and_not_the_oper
 
 
 async def test_an_authority_that_changed_in_the_kubeconfig_is_taken_up(tmp_path: Path) -> None:
-    config, first, second = tmp_path / "config", a_certificate(tmp_path, "first"), a_certificate(tmp_path, "second")
+    config, first, second = tmp_path / "config", self_signed(tmp_path, "first"), self_signed(tmp_path, "second")
     server = Server("secret", first)
     async with server.running() as port:
         write_kubeconfig(config, f"https://127.0.0.1:{port}", "secret", authority=first.read_bytes())
@@ -142,7 +124,7 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 async def test_a_pod_s_token_that_was_replaced_is_taken_up(pod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server("old", a_certificate(pod, "ca"))
+    server = Server("old", self_signed(pod, "ca"))
     (pod / "token").write_text("old")
     async with server.running() as port:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
@@ -158,7 +140,7 @@ async def test_a_pod_s_token_counts_while_its_file_is_being_replaced(
 ) -> None:
     library = sys.modules[load_library()[0].load_incluster_config.__module__]
     monkeypatch.setattr(library, "TOKEN_REFRESH_PERIOD", library.datetime.timedelta(0))  # read before each request
-    server = Server("secret", a_certificate(pod, "ca"))
+    server = Server("secret", self_signed(pod, "ca"))
     (pod / "token").write_text("secret")
     async with server.running() as port:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from certificates import self_signed
 from fleet import Fleet, FleetReconciler, a_fleet, serve_fleets
 
 from kfcore.api.core import Pod
@@ -90,19 +90,9 @@ async def test_every_metric_is_documented_with_its_type_and_labels_and_the_other
     assert 'rest_client_request_retries_total{code="503",host="127.0.0.1",method="GET"} 1.0' in text
 
 
-def make_certificate(directory: Path, name: str) -> None:
-    key, crt = directory / "tls.key", directory / "tls.crt"
-    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    made = subprocess.run(
-        ["openssl", "req", "-x509", *kind, "-nodes", "-keyout", key, "-out", crt, *subject], capture_output=True
-    )
-    assert made.returncode == 0, made.stderr
-
-
 @pytest.fixture
 def certificate(tmp_path: Path) -> Certificate:
-    make_certificate(tmp_path, "localhost")
+    self_signed(tmp_path)
     return Certificate.of_directory(tmp_path)
 
 
@@ -155,7 +145,7 @@ async def test_a_rotated_certificate_is_shown_and_one_that_is_half_written_is_no
             path.write_text("half")
         assert await scraped() == 401
         assert await asyncio.to_thread(shown, port) == first
-        make_certificate(certificate.certificate.parent, "renewed")
+        self_signed(certificate.certificate.parent, name="renewed")
         assert await scraped() == 401
         assert await asyncio.to_thread(shown, port) == certificate.certificate.read_text()
 
