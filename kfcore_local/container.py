@@ -32,12 +32,13 @@ _OUTPUT_AFTER_EXIT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run, and by `launcher` where."""
+    """What to run, and by `launcher` where; as another `user`, given by its number, group and further groups."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
     launcher: Launcher = PLAIN
+    user: tuple[int, int, list[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class ContainerProcess:
             "env": {**command.env, MARK: mark},
             "cwd": command.cwd,
             "tty": stdio.tty,
+            "user": command.user,
         }
         order_read, order_write = os.pipe()
         told_read, told_write = os.pipe()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,9 +62,12 @@ async def command_of(
     argv = given if container.command else [*start, *given]
     base = environment.base_environment(machine.bin_directory, image.bin_directory if image else None)
     gpus = machine.gpus.variables(pod.metadata.uid, container.name, container.resources.limits)
+    user = user_of(security_of(pod, container))
+    if user is not None:
+        base["HOME"] = _home_of(user[0])
     own = {"HOSTNAME": pod.spec.hostname or pod.name, **machine.network.pod_variables(pod)}
     env = {**base, **machine.variables, **gpus, **own, **values}
-    return Command(argv, env, place.working_directory, place.launcher)
+    return Command(argv, env, place.working_directory, place.launcher, user)
 
 
 def moved(text: str, paths: Mapping[str, Path]) -> str:
@@ -89,6 +93,30 @@ def security_of(pod: LocalPod, container: Container) -> SecurityContext:
         supplemental_groups=shared.supplemental_groups,
         fs_group=shared.fs_group,
     )
+
+
+def user_of(security: SecurityContext) -> tuple[int, int, list[int]] | None:
+    """Whom the command runs as, where that is another one than us. Only root can choose."""
+    user, group = security.run_as_user, security.run_as_group
+    if os.geteuid() != 0 or (user is None and group is None):
+        return None
+    further = [*security.supplemental_groups, *([] if security.fs_group is None else [security.fs_group])]
+    return user or 0, _group_of(user or 0) if group is None else group, further
+
+
+def _group_of(user: int) -> int:
+    """As this machine has it; root's for a user that it does not know, as container runtimes have it."""
+    try:
+        return pwd.getpwuid(user).pw_gid
+    except KeyError:
+        return 0
+
+
+def _home_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_dir
+    except KeyError:
+        return "/"
 
 
 def check_user(pod: LocalPod, container: Container) -> None:

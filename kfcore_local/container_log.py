@@ -1,5 +1,5 @@
-"""What a container prints, in files per attempt: bytes in from its pipes, lines out to `kubectl logs`. As kubelet does, a
-file of 10 MiB makes way for a new one, and the latest five stay; readers go from one to the next.
+"""What a container prints, in files per attempt: bytes in from its pipes, lines out to `kubectl logs`. As kubelet does,
+a file of 10 MiB makes way for a new one, and the latest five stay; readers go from one to the next.
 
 Entries are those of the CRI: `TIME STREAM TAG CONTENT`, tag F for a whole line and P for a piece whose line goes on.
 A piece is written as it comes, so that a progress bar is seen while it grows, and no byte is changed.
@@ -49,9 +49,7 @@ class ContainerLog:
         self._changed = asyncio.Event()
         self._full = False
         self._size = self._file.tell()
-        self._rotated = sorted(
-            int(suffix) for file in path.parent.glob(f"{path.name}.*") if (suffix := file.suffix[1:])
-        )
+        self._rotated = sorted(int(file.suffix[1:]) for file in path.parent.glob(f"{path.name}.[0-9]*"))
         """The numbers of the files that made way, oldest first."""
 
     def write(self, stream: str, data: bytes) -> None:

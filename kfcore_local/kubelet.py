@@ -26,9 +26,11 @@ from kfcore.clock import Clock, SystemClock
 from kfcore.controller.events import EventRecorder
 from kfcore_local import container_log, container_streams
 from kfcore_local.container import Command, ContainerProcess
+from kfcore_local.container_runner import ContainerRunner
 from kfcore_local.gpus import Gpus
 from kfcore_local.images import ImageMap
 from kfcore_local.machine import Machine
+from kfcore_local.memory_limits import MemoryLimits
 from kfcore_local.node import keep_node
 from kfcore_local.pod_worker import PodWorker
 from kfcore_local.pods import LocalPod
@@ -85,6 +87,7 @@ class Kubelet:
             async with asyncio.TaskGroup() as group:
                 pods.subscribe(lambda change: self._pod_changed(change, group))
                 group.create_task(machine.recorder.run())
+                group.create_task(MemoryLimits(self._runners, self._clock).run())
                 group.create_task(network.run(self._client, self._clock))
                 group.create_task(
                     keep_node(self._client, self._clock, machine.node_name, machine.host_ip, machine.gpus, self._root)
@@ -117,6 +120,9 @@ class Kubelet:
             await worker.run()
         finally:
             self._workers.pop(uid, None)
+
+    def _runners(self) -> list[ContainerRunner]:
+        return [runner for worker in self._workers.values() for runner in worker.runners()]
 
     def containers(self) -> dict[Owner, int]:
         """The running containers, each with the process that all others of it are below."""

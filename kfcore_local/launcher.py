@@ -50,8 +50,8 @@ class Supervisor(Protocol):
 
 class Launcher(Protocol):
     def launch(self, spec: Mapping[str, Any], mark: str, descriptors: Descriptors) -> Supervisor:
-        """Start a supervisor, named `mark`, for the command of `spec` (`argv`, `env`, `cwd`, `tty`). Descriptors
-        remain the caller's to close. Raises StartFailed.
+        """Start a supervisor, named `mark`, for the command of `spec` (`argv`, `env`, `cwd`, `tty`, `user`).
+        Descriptors remain the caller's to close. Raises StartFailed.
         """
         ...
 

@@ -80,7 +80,7 @@ class PodWorker:
 
     def runner(self, container: str) -> ContainerRunner | None:
         """Who runs the container; None when it is not the pod's, or the pod has not come to it."""
-        return next((runner for runner in self._runners() if runner.record.container.name == container), None)
+        return next((runner for runner in self.runners() if runner.record.container.name == container), None)
 
     async def run(self) -> None:
         try:
@@ -182,7 +182,7 @@ class PodWorker:
         """Begin from what an earlier kubelet wrote: whether the pod goes on."""
         init, main = ([runner.record for runner in runners] for runners in (self._init, self._main))
         goes_on = recovery.take_up(self.pod, init, main, timestamp(self._machine.clock.now()))
-        for runner in self._runners():
+        for runner in self.runners():
             runner.find_logs()
         return goes_on
 
@@ -265,7 +265,7 @@ class PodWorker:
         clock, sidecars = self._machine.clock, [r for r in self._init if r.record.container.is_sidecar]
         begun = clock.monotonic()
         async with asyncio.TaskGroup() as group:
-            for runner in self._runners():
+            for runner in self.runners():
                 if runner not in sidecars:
                     group.create_task(runner.stop(grace))
         for runner in reversed(sidecars):
@@ -278,11 +278,11 @@ class PodWorker:
             self._grace_changed.clear()
             await self._grace_changed.wait()
         await self._machine.clock.sleep(shorter)
-        await self._kill(list(self._runners()))
+        await self._kill(list(self.runners()))
 
     async def _kill_when_gone(self) -> None:
         await self._gone.wait()
-        await self._kill(list(self._runners()))
+        await self._kill(list(self.runners()))
 
     async def _kill(self, runners: Sequence[ContainerRunner]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -296,7 +296,7 @@ class PodWorker:
         grace = self.pod.spec.termination_grace_period_seconds if asked is None else asked
         return 30.0 if grace is None else float(grace)
 
-    def _runners(self) -> Iterator[ContainerRunner]:
+    def runners(self) -> Iterator[ContainerRunner]:
         yield from self._init
         yield from self._main
         yield from self._ephemeral

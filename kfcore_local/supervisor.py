@@ -55,6 +55,17 @@ def own_terminal(terminal: int) -> None:
     fcntl.ioctl(terminal, 0x540E if LINUX else 0x20007461)  # TIOCSCTTY
 
 
+def become(user: int, group: int, groups: "list[int]") -> None:
+    """Give up being root."""
+    import warnings  # noqa: F401 - `execvpe` wants it, and the user may have no right to read it
+
+    os.setgroups(groups)
+    os.setgid(group)
+    os.setuid(user)
+    if LINUX:
+        prctl(PR_SET_PDEATHSIG, _signal.SIGKILL)  # which the change has undone
+
+
 def run_command(
     spec: "dict[str, Any]", report: int, streams: tuple[int, int, int], before: "Callable[[], None] | None"
 ) -> None:
@@ -80,6 +91,12 @@ def run_command(
         os.chdir(cwd)
     except OSError as error:
         os.write(report, f'chdir to working directory "{cwd}": {error.strerror}'.encode(errors="replace"))
+        os._exit(128)
+    try:
+        if spec["user"]:
+            become(*spec["user"])
+    except OSError as error:
+        os.write(report, f"cannot run as user {spec['user'][0]}: {error.strerror}".encode(errors="replace"))
         os._exit(128)
     try:
         os.execvpe(argv[0], argv, env)

@@ -62,7 +62,7 @@ class Meter:
 
     async def measure(self) -> dict[Owner, Usage]:
         containers = dict(self._containers())
-        totals = await asyncio.to_thread(_totals, set(containers.values())) if containers else {}
+        sums = await asyncio.to_thread(totals, set(containers.values())) if containers else {}
         now, self.at = self._clock.monotonic(), self._clock.now()
         passed, self._measured = now - self._measured, now
         self.window = passed
@@ -70,12 +70,12 @@ class Meter:
         seconds: dict[tuple[Owner, int], float] = {}
         usage = {}
         for owner, pid in containers.items():
-            if pid not in totals:
+            if pid not in sums:
                 continue
-            seconds[owner, pid] = totals[pid].seconds
+            seconds[owner, pid] = sums[pid].seconds
             before = self._last.get((owner, pid))
             if before is not None and passed > 0:
-                usage[owner] = Usage(max(0.0, totals[pid].seconds - before) / passed, totals[pid].memory)
+                usage[owner] = Usage(max(0.0, sums[pid].seconds - before) / passed, sums[pid].memory)
         self._last = seconds
         self.usage = usage
         return usage
@@ -90,24 +90,38 @@ class Meter:
         self._machine_last = busy
 
 
-def _totals(roots: Collection[int]) -> dict[int, Process]:
+def totals(roots: Collection[int]) -> dict[int, Process]:
     """The sums over each root and all processes below it."""
+    processes, children = _tree()
+    sums = {}
+    for root in roots:
+        if root not in processes:
+            continue
+        members = [processes[pid] for pid in _from_root(root, children)]
+        seconds, memory = sum(member.seconds for member in members), sum(member.memory for member in members)
+        sums[root] = Process(processes[root].parent, seconds, memory)
+    return sums
+
+
+def below(root: int) -> list[int]:
+    """A process and all that are below it."""
+    processes, children = _tree()
+    return _from_root(root, children) if root in processes else []
+
+
+def _tree() -> tuple[dict[int, Process], dict[int, list[int]]]:
     processes = dict(_from_proc() if sys.platform == "linux" else _from_ps())
     children: dict[int, list[int]] = {}
     for pid, process in processes.items():
         children.setdefault(process.parent, []).append(pid)
-    totals = {}
-    for root in roots:
-        if root not in processes:
-            continue
-        pending, seconds, memory = [root], 0.0, 0
-        while pending:
-            pid = pending.pop()
-            seconds += processes[pid].seconds
-            memory += processes[pid].memory
-            pending += children.get(pid, ())
-        totals[root] = Process(processes[root].parent, seconds, memory)
-    return totals
+    return processes, children
+
+
+def _from_root(root: int, children: Mapping[int, list[int]]) -> list[int]:
+    found = [root]
+    for pid in found:
+        found += children.get(pid, ())
+    return found
 
 
 def _from_proc() -> Iterable[tuple[int, Process]]:

@@ -84,6 +84,10 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container_log, "MOST_BYTES", 2000)
 
 
+def files(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
 def numbered(count: int) -> list[bytes]:
     return [f"line {number}\n".encode() for number in range(count)]
 
@@ -93,7 +97,7 @@ async def test_a_long_log_is_read_as_one_from_its_files(log: ContainerLog, tmp_p
     lines = numbered(150)
     for line in lines:
         log.write("stdout", line)
-    assert len(list(tmp_path.iterdir())) > 2
+    assert len(files(tmp_path)) > 2
     assert await text(log) == b"".join(lines)
     for tail in (1, 40, 120, 1000):
         assert await text(log, tail=tail) == b"".join(lines[-tail:])
@@ -104,9 +108,8 @@ async def test_of_a_very_long_log_the_latest_five_files_stay(log: ContainerLog, 
     lines = numbered(2000)
     for line in lines:
         log.write("stdout", line)
-    files = list(tmp_path.iterdir())
-    assert len(files) == 5
-    assert sum(file.stat().st_size for file in files) <= 5 * 2100
+    assert len(files(tmp_path)) == 5
+    assert sum(file.stat().st_size for file in files(tmp_path)) <= 5 * 2100
     kept = (await text(log)).splitlines(keepends=True)
     assert kept == lines[-len(kept) :]
     assert len(kept) > 100
@@ -135,4 +138,4 @@ async def test_the_next_kubelet_finds_all_files_of_a_log_and_removes_them(log: C
     again.close()
     assert await text(again) == b"".join(lines)
     again.remove()
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == []

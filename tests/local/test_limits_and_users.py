@@ -1,0 +1,68 @@
+"""What containers may not have more of, and whom they run as."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from one_machine import FOREVER, Machine, a_container, a_pod, running, terminated
+
+from kfcore.clock import SystemClock
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a container as another user")
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    async with running(tmp_path / "kubelet", SystemClock()) as machine:
+        yield machine
+
+
+async def test_a_container_with_more_memory_than_its_limit_is_killed_with_the_reason(machine: Machine) -> None:
+    script = "import os, time; os.fork(); eaten = b'x' * (40 << 20); time.sleep(1000)"
+    limits = {"resources": {"limits": {"memory": "64Mi"}}}
+    pod = a_pod(
+        "pod",
+        a_container(sys.executable, "-c", script, **limits),
+        a_container("sh", "-c", FOREVER, name="modest", **limits),
+    )
+    name = await machine.create(pod)
+    pod = await machine.until(name, lambda pod: "terminated" in str(pod["status"].get("containerStatuses", "")))
+    ended = terminated(pod)
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+    assert "running" in pod["status"]["containerStatuses"][1]["state"]
+
+
+@as_root
+async def test_a_container_runs_as_the_user_and_groups_that_it_asks_for(machine: Machine) -> None:
+    container = a_container("sh", "-c", "id -u; id -g; id -G; echo $HOME", workingDir="/")
+    context = {"runAsUser": 65534, "supplementalGroups": [4242], "fsGroup": 4343}
+    own = {**container, "securityContext": {"runAsGroup": 4141}}
+    name = await machine.create(a_pod("pod", own, securityContext=context))
+    await machine.until_phase(name, "Succeeded")
+    user, group, groups, home = (await machine.log(name)).splitlines()
+    assert (user, group, set(groups.split())) == ("65534", "4141", {"4141", "4242", "4343"})
+    assert home != os.environ.get("HOME")
+
+
+@as_root
+async def test_nothing_of_a_container_of_another_user_is_left_when_it_is_killed(machine: Machine) -> None:
+    probe = {"exec": {"command": ["sh", "-c", "test $(id -u) = 65534"]}, "periodSeconds": 1}
+    container = a_container(
+        *("sh", "-c", FOREVER), workingDir="/", securityContext={"runAsUser": 65534}, readinessProbe=probe
+    )
+    name = await machine.create(a_pod("pod", container, activeDeadlineSeconds=2))
+    await machine.until(name, lambda pod: pod["status"].get("containerStatuses", [{}])[0].get("ready"))
+    pod = await machine.until_phase(name, "Failed")
+    assert pod["status"]["reason"] == "DeadlineExceeded"
+
+
+@as_root
+async def test_a_container_that_must_not_be_root_and_would_be_waits_with_the_reason(machine: Machine) -> None:
+    container = a_container("true", securityContext={"runAsNonRoot": True})
+    waiting = await machine.until_waiting(await machine.create(a_pod("pod", container)), "CreateContainerConfigError")
+    assert waiting["message"].startswith("container has runAsNonRoot and image will run as root")
+    assert "runAsUser" in waiting["message"]
