@@ -25,8 +25,9 @@ def pod_conditions(
     present = {str(condition.get("type")): condition for condition in before}
     unready = _unready(init, main)
     gates = list(_closed_gates(pod, present))
+    ended = phase in {"Succeeded", "Failed"}
     wanted = [
-        _condition("PodReadyToStartContainers", "", "") if sandbox else _false("PodReadyToStartContainers"),
+        {"type": "PodReadyToStartContainers", "status": "True" if sandbox and not ended else "False"},
         _condition("PodScheduled", "", ""),
         _condition("Initialized", "ContainersNotInitialized", _uninitialized(phase, init, main)),
         _condition("ContainersReady", "ContainersNotReady", unready),
@@ -36,7 +37,7 @@ def pod_conditions(
             ", ".join([part for part in (unready, *gates) if part]),
         ),
     ]
-    if phase in {"Succeeded", "Failed"}:
+    if ended:
         for condition in wanted[2:]:
             if condition["status"] == "False":
                 condition["reason"] = "PodCompleted" if phase == "Succeeded" else "PodFailed"
@@ -57,11 +58,7 @@ def pod_conditions(
 def _condition(type_: str, reason: str, problem: str) -> Manifest:
     if not problem:
         return {"type": type_, "status": "True"}
-    return {**_false(type_), "reason": reason, "message": problem}
-
-
-def _false(type_: str) -> Manifest:
-    return {"type": type_, "status": "False"}
+    return {"type": type_, "status": "False", "reason": reason, "message": problem}
 
 
 def _uninitialized(phase: str, init: Sequence[ContainerRecord], main: Sequence[ContainerRecord]) -> str:

@@ -95,8 +95,11 @@ def pod_status(
     fate: PodFate,
 ) -> Manifest:
     """The status to write, without its conditions (`pod_conditions.py`)."""
+    phase = pod_phase(pod.spec.restart_policy, init, main, fate)
+    if any(record.running for record in ephemeral) and phase in {"Succeeded", "Failed"}:
+        phase = "Running"  # nobody hears that a pod has ended before all of it has
     status: Manifest = {
-        "phase": pod_phase(pod.spec.restart_policy, init, main, fate),
+        "phase": phase,
         "hostIP": place.host_ip,
         "hostIPs": [{"ip": place.host_ip}],
         "podIP": place.pod_ip,

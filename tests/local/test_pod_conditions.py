@@ -1,0 +1,140 @@
+"""What a pod's status says while it lives: conditions, readiness gates, events, ephemeral containers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from one_machine import FOREVER, POD, Machine, a_container, a_pod, condition, running
+
+from kfcore.api.meta import Manifest
+from kfcore.client.interface import PatchType
+from kfcore.clock import SystemClock
+from kfcore.testing.clock import FakeClock
+
+GATE = "example.com/warmed-up"
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    async with running(tmp_path / "kubelet", SystemClock()) as machine:
+        yield machine
+
+
+def conditions(pod: Manifest) -> dict[str, Manifest]:
+    return {condition["type"]: condition for condition in pod.get("status", {}).get("conditions") or ()}
+
+
+def ephemeral(pod: Manifest, index: int = 0) -> Manifest:
+    statuses = pod["status"].get("ephemeralContainerStatuses") or []
+    return dict(statuses[index]) if index < len(statuses) else {"state": {}}
+
+
+async def test_conditions_tell_how_far_a_pod_has_come(machine: Machine, tmp_path: Path) -> None:
+    init = [a_container("sh", "-c", f"until test -e {tmp_path}/go; do sleep 0.01; done", name="wait")]
+    name = await machine.run("sh", "-c", f"until test -e {tmp_path}/end; do sleep 0.01; done", initContainers=init)
+    pod = await machine.until(name, lambda pod: "PodReadyToStartContainers" in conditions(pod))
+    states = {type_: found["status"] for type_, found in conditions(pod).items()}
+    assert states == {
+        "PodScheduled": "True",
+        "PodReadyToStartContainers": "True",
+        "Initialized": "False",
+        "ContainersReady": "False",
+        "Ready": "False",
+    }
+    assert conditions(pod)["Initialized"]["message"] == "containers with incomplete status: [wait]"
+    (tmp_path / "go").touch()
+    pod = await machine.until_phase(name, "Running")
+    assert {found["status"] for found in conditions(pod).values()} == {"True"}
+    assert "reason" not in conditions(pod)["Initialized"]
+    (tmp_path / "end").touch()
+    pod = await machine.until_phase(name, "Succeeded")
+    assert conditions(pod)["Ready"] == {
+        **conditions(pod)["ContainersReady"],
+        "type": "Ready",
+        "status": "False",
+        "reason": "PodCompleted",
+    }
+    assert condition(pod, "PodReadyToStartContainers") == "False"
+
+
+async def test_a_pod_is_ready_when_others_have_opened_its_gates(machine: Machine) -> None:
+    name = await machine.run("sh", "-c", FOREVER, readinessGates=[{"conditionType": GATE}])
+    pod = await machine.until_phase(name, "Running")
+    assert (condition(pod, "ContainersReady"), condition(pod, "Ready")) == ("True", "False")
+    assert conditions(pod)["Ready"]["reason"] == "ReadinessGatesNotReady"
+    missing = f'corresponding condition of pod readiness gate "{GATE}" does not exist.'
+    assert conditions(pod)["Ready"]["message"] == missing
+    for status in ("False", "True"):
+        body = {"status": {"conditions": [{"type": GATE, "status": status}]}}
+        await machine.client.patch(POD, name, "default", body, patch_type=PatchType.STRATEGIC, subresource="status")
+        expected = "True" if status == "True" else f'the status of pod readiness gate "{GATE}" is not "True", but False'
+        pod = await machine.until(name, lambda pod, said=expected: said in str(conditions(pod)["Ready"]))
+    await machine.until(name, lambda pod: conditions(pod)["Ready"]["status"] == "True")
+    assert condition(pod, GATE) == "True"
+
+
+async def test_events_tell_what_the_kubelet_did(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with running(tmp_path / "kubelet", clock) as machine:
+        name = await machine.run("false", restartPolicy="Always", nodeName="here")
+        await machine.until_waiting(name, "CrashLoopBackOff")
+        assert await machine.events("Pulled") == ['Container image "an-image" already present on machine']
+        assert await machine.events("Created") == ["Created container: main"]
+        assert await machine.events("Started") == ["Started container main"]
+        assert await machine.events("BackOff") == ["Back-off restarting failed container main in pod pod"]
+
+
+async def test_an_ephemeral_container_joins_a_pod_that_runs_and_ends_with_it(machine: Machine) -> None:
+    name = await machine.run("sh", "-c", FOREVER)
+    await machine.until_phase(name, "Running")
+    body = {
+        "spec": {
+            "ephemeralContainers": [
+                {"name": "look", "image": "busybox", "command": ["sh", "-c", "echo looking; exec sleep 1000"]}
+            ]
+        }
+    }
+    await machine.client.patch(
+        POD, name, "default", body, patch_type=PatchType.STRATEGIC, subresource="ephemeralcontainers"
+    )
+    pod = await machine.until(name, lambda pod: "running" in ephemeral(pod)["state"])
+    assert pod["status"]["phase"] == "Running"
+    async with asyncio.timeout(10):
+        while await machine.log(name, "look") != "looking\n":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await machine.client.delete(POD, name, "default")
+    await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
+
+
+async def test_an_ephemeral_container_is_not_started_again_and_does_not_keep_its_pod(
+    machine: Machine, tmp_path: Path
+) -> None:
+    name = await machine.run("sh", "-c", f"until test -e {tmp_path}/end; do sleep 0.01; done")
+    await machine.until_phase(name, "Running")
+    containers = [
+        {"name": "failing", "image": "busybox", "command": ["false"]},
+        {"name": "staying", "image": "busybox", "command": ["sleep", "1000"]},
+    ]
+    body = {"spec": {"ephemeralContainers": containers}}
+    await machine.client.patch(
+        POD, name, "default", body, patch_type=PatchType.STRATEGIC, subresource="ephemeralcontainers"
+    )
+    pod = await machine.until(
+        name, lambda pod: "terminated" in ephemeral(pod)["state"] and "running" in ephemeral(pod, 1)["state"]
+    )
+    assert (ephemeral(pod)["restartCount"], ephemeral(pod)["state"]["terminated"]["exitCode"]) == (0, 1)
+    (tmp_path / "end").touch()
+    pod = await machine.until_phase(name, "Succeeded")
+    staying = next(s for s in pod["status"]["ephemeralContainerStatuses"] if s["name"] == "staying")
+    assert "terminated" in staying["state"]
+
+
+async def test_a_secret_key_that_is_not_there_keeps_a_container_waiting_with_its_name(machine: Machine) -> None:
+    reference = {"secretKeyRef": {"name": "none", "key": "password"}}
+    container = a_container("true", env=[{"name": "PASSWORD", "valueFrom": reference}])
+    waiting = await machine.until_waiting(await machine.create(a_pod("pod", container)), "CreateContainerConfigError")
+    assert waiting["message"] == 'secret "none" not found'
+    assert await machine.events("Failed") == ['Error: secret "none" not found']
