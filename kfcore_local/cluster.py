@@ -229,7 +229,7 @@ class LocalCluster:
 
     def _sandboxes(self, hub: Hub | None, why_not: str, kubelet_root: Path, root: Path) -> Sandboxes:
         if hub is None:
-            return SharedMachine(self.client, kubelet_root, why_not)
+            return SharedMachine(self.client, kubelet_root, why_not, api=self.url)
         hidden = [root, self.kubeconfig, *([self._data_dir] if self._data_dir else [])]
         port = urlsplit(self.url).port or 0
         tools = install_tools(kubelet_root / "bin")

@@ -65,7 +65,7 @@ async def command_of(
     user = user_of(security_of(pod, container))
     if user is not None:
         base["HOME"] = _home_of(user[0])
-    own = {"HOSTNAME": pod.spec.hostname or pod.name, **machine.network.pod_variables(pod)}
+    own = {"HOSTNAME": pod.spec.hostname or pod.name, **machine.network.pod_variables(pod), **place.variables}
     env = {**base, **machine.variables, **gpus, **own, **values}
     return Command(argv, env, place.working_directory, place.launcher, user)
 

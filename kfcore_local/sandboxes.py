@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from kfcore.apiserver.kubeconfig import write_pod_kubeconfig
+from kfcore.apiserver.service_accounts import TOKEN_DIRECTORY
 from kfcore.client.interface import Client
 from kfcore_local import volumes
 from kfcore_local.images import Image, ImageMap
@@ -42,12 +44,13 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a container runs, and the directory in which it begins. `moved` are paths of the container that are
-    elsewhere for it, because nothing can be mounted.
+    elsewhere for it, because nothing can be mounted; `variables` tell it of such.
     """
 
     launcher: Launcher
     working_directory: str
     moved: Mapping[str, Path] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sandboxes(Protocol):
@@ -69,9 +72,11 @@ class Sandboxes(Protocol):
 
 
 class SharedMachine:
-    """Plain processes: they have this machine's files, and addresses of its loopback."""
+    """Plain processes: they have this machine's files, and addresses of its loopback. `api` is the API server's, for
+    those that have a token for it.
+    """
 
-    def __init__(self, client: Client, root: Path, why: str = "") -> None:
+    def __init__(self, client: Client, root: Path, why: str = "", *, api: str = "") -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.network = Network(root / "hosts")
         self.note = (
@@ -81,6 +86,7 @@ class SharedMachine:
             else ""
         )
         self._client = client
+        self._api = api
 
     def problem(self, pod: LocalPod, images: ImageMap) -> str:
         return volumes.problem(pod, images)
@@ -89,10 +95,25 @@ class SharedMachine:
         pod, container, image = wanted.pod, wanted.container, wanted.image
         asked, ours = container.working_dir, str(wanted.machine_directory)
         moved = {**volumes.written_paths(container, wanted.written), **wanted.own_files}
+        variables = self._access(wanted, moved.get(TOKEN_DIRECTORY))
         claim = volumes.home(pod, container, image)
         if claim is not None:
-            return Place(PLAIN, str(await claimed_directory(self._client, pod.namespace, claim)), moved)
-        return Place(PLAIN, ours if not asked or _is_missing_home(asked, image) else asked, moved)
+            directory = str(await claimed_directory(self._client, pod.namespace, claim))
+        else:
+            directory = ours if not asked or _is_missing_home(asked, image) else asked
+        return Place(PLAIN, directory, moved, variables)
+
+    def _access(self, wanted: Wanted, token: Path | None) -> dict[str, str]:
+        """A kubeconfig with the service account's token: where libraries look for that itself, nothing can be put."""
+        if token is None or not self._api:
+            return {}
+        path = wanted.directory / wanted.container.name / "kubeconfig"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_pod_kubeconfig(path, self._api, token, wanted.pod.namespace)
+        except OSError as error:
+            raise MountError(f"cannot write {path}: {error.strerror}") from error
+        return {"KUBECONFIG": str(path)}
 
 
 def _is_missing_home(directory: str, image: Image | None) -> bool:

@@ -35,6 +35,26 @@ def write_kubeconfig(
         "current-context": CONTEXT,
         "preferences": {},
     }
+    return _write(path, config)
+
+
+def write_pod_kubeconfig(path: Path, url: str, account: Path, namespace: str) -> Path:
+    """One for a pod, by the files of its service account in the directory `account`; clients read the token anew."""
+    cluster: dict[str, Any] = {"server": url}
+    if url.startswith("https:"):
+        cluster["certificate-authority"] = str(account / "ca.crt")
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": CONTEXT, "cluster": cluster}],
+        "users": [{"name": CONTEXT, "user": {"tokenFile": str(account / "token")}}],
+        "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT, "namespace": namespace}}],
+        "current-context": CONTEXT,
+    }
+    return _write(path, config)
+
+
+def _write(path: Path, config: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The token must never be readable by others, not for a moment: mkstemp creates 0600, and the rename is atomic.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
