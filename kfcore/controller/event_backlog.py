@@ -18,7 +18,7 @@ MAX_MESSAGE = 1024
 @dataclass(slots=True)
 class Series:
     """One Event object: how often it happened, and how much of that the server knows. `about` is its object's identity,
-    `key` tells it from the object's other Events."""
+    `key` tells it from the object's other Events. `name` is the Event's once it is written, `proposed` before that."""
 
     about: Hashable
     key: Hashable
@@ -32,6 +32,7 @@ class Series:
     count: int = 0
     written: int = 0
     name: str = ""
+    proposed: str = ""
 
 
 class Backlog:

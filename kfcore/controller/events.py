@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -17,7 +18,7 @@ import structlog
 
 from kfcore.api.core import Event
 from kfcore.api.meta import Manifest, Object, rfc3339
-from kfcore.client.errors import ApiError, ConnectionFailed, NotFound
+from kfcore.client.errors import AlreadyExists, ApiError, ConnectionFailed, NotFound
 from kfcore.client.interface import Client
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.event_backlog import MAX_MESSAGE, Backlog, Series, told_together
@@ -143,7 +144,7 @@ class EventRecorder:
                 if not series.name:
                     self._give_up(series, error)  # the namespace is gone
                     return
-                series.name = ""  # the server has forgotten the Event meanwhile: make a new one
+                series.name = series.proposed = ""  # the server has forgotten the Event meanwhile: make a new one
             except ApiError as error:
                 if error.status.code != 429 and error.status.code < 500:
                     self._give_up(series, error)
@@ -166,8 +167,9 @@ class EventRecorder:
             change = {"count": count, "lastTimestamp": _seconds(series.last), "message": series.message}
             await self._client.patch(Event, series.name, series.namespace, change)
         else:
-            name = self._name(series)
-            await self._client.create(Event, self._manifest(series, name, count), series.namespace)
+            series.proposed = name = series.proposed or self._name(series)
+            with suppress(AlreadyExists):  # it was made, and the answer lost
+                await self._client.create(Event, self._manifest(series, name, count), series.namespace)
             series.name = name
 
     def _give_up(self, series: Series, error: Exception) -> None:

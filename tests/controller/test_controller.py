@@ -224,9 +224,17 @@ class TestHandlers:
         old, new = a_pod("x", kind="Pod", api_version="v1"), a_pod("y", kind="Pod", api_version="v1")
         assert [request.name for request in enqueue_owner(Pod)(Change(old, new))] == ["x", "y"]
 
-    def test_what_a_function_says(self) -> None:
-        handler = enqueue_mapped(lambda pod: [Request(pod.namespace, "all")])
-        assert list(handler(Change(a_pod(), a_pod()))) == [Request("default", "all")]
+    def test_no_owner_that_does_not_control(self) -> None:
+        reference = OwnerReference(api_version="v1", kind="Pod", name="x", uid="x", controller=False)
+        owned = Pod(metadata=ObjectMeta(name="pod", namespace="default", owner_references=(reference,)))
+        assert list(enqueue_owner(Pod)(Change(None, owned))) == []
+
+    def test_what_a_function_says_of_the_old_state_and_the_new_each_request_once(self) -> None:
+        handler = enqueue_mapped(
+            lambda pod: [Request("default", "all"), Request("default", pod.metadata.labels["app"])]
+        )
+        change = Change(a_pod(labels={"app": "old"}), a_pod(labels={"app": "new"}))
+        assert [request.name for request in handler(change)] == ["all", "old", "new"]
 
 
 class TestPredicates:
@@ -234,6 +242,7 @@ class TestPredicates:
         old, new = a_pod(generation=1, resource_version="5"), a_pod(generation=1, resource_version="6")
         assert not generation_changed(Change(old, new))
         assert generation_changed(Change(None, new))
+        assert generation_changed(Change(new, new, True)), "a replay is no change, and says nothing of one"
         assert resource_version_changed(Change(old, new))
         assert not resource_version_changed(Change(new, new, True))
 

@@ -6,6 +6,7 @@ import pytest
 
 from kfcore.api.core import Event, Pod
 from kfcore.api.meta import ObjectMeta
+from kfcore.client.errors import InternalError
 from kfcore.controller.events import EventRecorder
 from kfcore.testing import FakeClient, FakeClock, settle
 
@@ -133,3 +134,30 @@ async def test_an_event_that_the_server_forgot_is_made_again(client: FakeClient,
     recorder.normal(a_pod(), "Created", "made it")
     await recorder.flush()
     assert [event.count for event in await client.list(Event)] == [2]
+
+
+@pytest.mark.parametrize("carried_out", [False, True], ids=["refused", "answer lost"])
+async def test_an_event_whose_connection_broke_is_written_once(
+    client: FakeClient, recorder: EventRecorder, clock: FakeClock, carried_out: bool
+) -> None:
+    client.faults.fail("create", Event, times=2, carried_out=carried_out)
+    recorder.warning(a_pod(), "Failed", "it did not work")
+    writing = asyncio.create_task(recorder.run())
+    await clock.advance(10)
+    assert [event.reason for event in await client.list(Event)] == ["Failed"]
+    assert recorder.lost == 0
+    writing.cancel()
+
+
+async def test_an_event_that_was_being_written_at_the_stop_is_written_once(
+    client: FakeClient, recorder: EventRecorder, clock: FakeClock
+) -> None:
+    client.faults.fail("create", Event, InternalError("oops"))
+    client.faults.delay("create", Event, seconds=20)
+    recorder.warning(a_pod(), "Failed", "it did not work")
+    writing = asyncio.create_task(recorder.run())
+    await clock.advance(1)
+    writing.cancel()
+    await settle()
+    await recorder.flush()
+    assert [event.reason for event in await client.list(Event)] == ["Failed"]

@@ -1,6 +1,7 @@
 """Several processes of one operator: never two active at once, and each stops as its platform asks."""
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -190,7 +191,7 @@ async def in_the_middle(api_server: RunningApiServer, **environment: str) -> Asy
         OPERATOR,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env={"URL": api_server.url, "TOKEN": api_server.token, **environment},
+        env={**os.environ, "URL": api_server.url, "TOKEN": api_server.token, **environment},
     )
     assert process.stderr
     async with asyncio.timeout(30):
