@@ -58,6 +58,8 @@ class _OnDemand(ModuleType):
     """A package whose code runs when something is asked of it that it does not have yet."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name not in ("__all__", "__version__"):
+            raise AttributeError(name)  # who looks through all modules asks for nothing of this one
         object.__setattr__(self, "__class__", ModuleType)
         assert self.__spec__ is not None
         assert self.__spec__.loader is not None
