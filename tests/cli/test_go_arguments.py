@@ -1,6 +1,7 @@
 """The arguments of the Go operators' Deployments mean what they meant, or say that they mean nothing."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,10 @@ def test_help_names_them() -> None:
     printed = subprocess.run([KFCORE, "operator", "--help"], capture_output=True, text=True, timeout=30).stdout
     for name in WITHOUT_EFFECT:
         assert f"--{name}" in printed
+
+
+def test_the_page_about_the_operator_names_flags_that_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
+    printed = subprocess.run([KFCORE, "operator", "--help"], capture_output=True, text=True, timeout=30).stdout
+    named = set(re.findall(r"(--[a-z-]{3,})", page)) - {"--help", "--server-side", "--flag", "--switch"}
+    assert {flag for flag in named if flag not in printed} == {"--master", "--version"}
