@@ -149,15 +149,16 @@ async def test_an_index_that_fails_for_one_object_finds_the_others(
         assert len(await cache.list(Pod)) == 2
 
 
+@pytest.mark.parametrize("streaming", [True, False], ids=["streaming lists", "lists in pages"])
 async def test_only_the_wanted_namespaces_and_objects_are_watched(
-    client: FakeClient, server: FakeClient, clock: FakeClock
+    client: FakeClient, server: FakeClient, clock: FakeClock, streaming: bool
 ) -> None:
     for name in ("one", "two", "three"):
         await server.create(Namespace, {"metadata": {"name": name}})
         await server.create(Pod, a_pod("a", name, keep="yes"))
         await server.create(Pod, a_pod("b", name))
     selections = {Pod: Selection(label_selector="keep=yes")}
-    cache = Cache(client, clock, ["one", "two"], selections=selections)
+    cache = Cache(client, clock, ["one", "two"], selections=selections, streaming_list=streaming)
     async with running(cache, clock):
         assert [pod.key for pod in await cache.list(Pod)] == ["one/a", "two/a"]
         await server.patch(Pod, "a", "one", {"metadata": {"labels": {"keep": None}}})
