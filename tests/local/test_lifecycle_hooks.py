@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -119,12 +120,16 @@ async def test_a_second_deletion_may_shorten_the_grace(machine: Machine) -> None
 async def test_sidecars_end_after_the_containers_of_a_deleted_pod(machine: Machine, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     scripts = {
-        name: f"trap 'sleep {wait}; echo {name} >> {trace}; exit 0' TERM; while :; do sleep 0.01; done"
+        name: f"trap 'sleep {wait}; echo {name} >> {trace}; exit 0' TERM; echo up; while :; do sleep 0.01; done"
         for name, wait in (("sidecar", 0), ("main", 0.3))
     }
     sidecar = a_container("sh", "-c", scripts["sidecar"], name="sidecar", restartPolicy="Always")
     name = await machine.create(a_pod("pod", a_container("sh", "-c", scripts["main"]), initContainers=[sidecar]))
     pod = await machine.until_phase(name, "Running")
+    for container in ("sidecar", "main"):
+        async with asyncio.timeout(10):
+            while await machine.log(name, container) != "up\n":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
     await machine.client.delete(POD, name, "default")
     await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
     assert trace.read_text().split() == ["main", "sidecar"]

@@ -29,6 +29,8 @@ http.server.HTTPServer((os.environ["IP"], int(sys.argv[1])), Handler).serve_fore
 """
 PATIENT = {"timeoutSeconds": 100_000}
 """For a clock that runs faster than the processes."""
+AFTER_A_MOMENT = {"initialDelaySeconds": 1}
+"""So that the shell has said what it does on a signal."""
 IP = [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
 
 
@@ -85,14 +87,14 @@ async def test_a_failed_liveness_probe_restarts_the_container(tmp_path: Path) ->
 
 
 async def test_a_container_that_is_never_restarted_ends_by_its_liveness_probe(machine: Machine) -> None:
-    container = a_container("sh", "-c", FOREVER, livenessProbe=often(exec={"command": ["false"]}))
+    container = a_container("sh", "-c", FOREVER, livenessProbe=often(exec={"command": ["false"]}, **AFTER_A_MOMENT))
     pod = await machine.until_phase(await machine.create(a_pod("pod", container)), "Succeeded")
     assert status(pod)["restartCount"] == 0
     assert await machine.events("Killing") == ["Container main failed liveness probe"]
 
 
 async def test_the_grace_of_a_probe_goes_before_that_of_the_pod(machine: Machine) -> None:
-    probe = often(exec={"command": ["false"]}, terminationGracePeriodSeconds=1)
+    probe = often(exec={"command": ["false"]}, terminationGracePeriodSeconds=1, **AFTER_A_MOMENT)
     container = a_container("sh", "-c", "trap '' TERM; while :; do sleep 0.01; done", livenessProbe=probe)
     name = await machine.create(a_pod("pod", container, terminationGracePeriodSeconds=1000))
     pod = await machine.until_phase(name, "Failed")
