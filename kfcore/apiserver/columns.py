@@ -189,6 +189,10 @@ def _autoscaler(obj: Manifest, now: datetime) -> list[Any]:
     ]
 
 
+def _scale(obj: Manifest, now: datetime) -> list[Any]:
+    return [name_of(obj), spec_of(obj).get("replicas", 0), status_of(obj).get("replicas", 0), age_of(obj, now)]
+
+
 def _metric(metric: Manifest, current: Manifest) -> str:
     """`cpu: 30%/50%`: what is, and what should be."""
     kind = metric.get("type") or ""
@@ -318,6 +322,7 @@ BUILTIN_TABLES: dict[tuple[str, str], BuiltinTable] = WORKLOAD_TABLES | {
         ),
         _volume,
     ),
+    ("autoscaling", "scales"): BuiltinTable(columns("Name,Desired#,Available#,Age"), _scale),
     ("autoscaling", "horizontalpodautoscalers"): BuiltinTable(
         columns("Name,Reference,Targets,MinPods,MaxPods#,Replicas#,Age"), _autoscaler
     ),

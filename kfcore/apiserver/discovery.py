@@ -41,7 +41,8 @@ def answer(kinds: Kinds, request: Request) -> Response | None:
         case ["version"]:
             return _json(VERSION)
         case [health, *_] if health in _HEALTH:
-            return Response(200, {"content-type": "text/plain; charset=utf-8"}, b"ok")
+            told = f"[+]ping ok\n{health} check passed\n" if "verbose" in request.query else "ok"
+            return Response(200, {"content-type": "text/plain; charset=utf-8"}, told.encode())
         case ["api"]:
             return _aggregated(kinds, [""], accept) or _json(_versions(request))
         case ["apis"]:

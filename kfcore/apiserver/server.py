@@ -176,6 +176,8 @@ class ApiServer:
             return await self._elsewhere(request)
         if route.subresource and route.subresource != "status":
             return await self._subresources.handle(route, request)
+        if route.kind.resource.kind == "Binding" and request.method == "POST" and route.namespace and not route.name:
+            return self._subresources.bind_named(route, request)
         answer = self._act(route, request)
         if route.kind.deprecation:
             told = [answer.headers["warning"]] if "warning" in answer.headers else []

@@ -8,7 +8,7 @@ from typing import Any
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver import logs, pod_changes, streaming, token_request
+from kfcore.apiserver import logs, pod_changes, proxy, streaming, token_request
 from kfcore.apiserver.authentication import Authentication
 from kfcore.apiserver.conversion import served
 from kfcore.apiserver.deletion import parse_options
@@ -18,15 +18,25 @@ from kfcore.apiserver.logs import PodLogs
 from kfcore.apiserver.objects import Change, Objects
 from kfcore.apiserver.ownership import owner_of
 from kfcore.apiserver.patch import json_patch, merge_patch
+from kfcore.apiserver.representation import negotiate
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route
-from kfcore.apiserver.status import JSON, bad_request, invalid, invalid_value, method_not_allowed, no_such_resource
+from kfcore.apiserver.status import (
+    JSON,
+    bad_request,
+    invalid,
+    invalid_value,
+    method_not_allowed,
+    no_such_resource,
+    required,
+)
 from kfcore.apiserver.storage import Stored
 from kfcore.apiserver.streaming import PodProcesses
 from kfcore.apiserver.writing import Writing, check_kind, dry_run, media_type, patch_change, read_json
 from kfcore.client.errors import Conflict, StatusDetails, UnsupportedMediaType
 
 _SCALE = Resource("autoscaling", "v1", "Scale", "scales")
+_SERVED_SCALE = ServedKind(_SCALE)
 _BINDING = Resource("", "v1", "Binding", "bindings")
 _EVICTION = Resource("policy", "v1", "Eviction", "evictions")
 
@@ -49,7 +59,8 @@ class Subresources:
     async def handle(self, route: Route, request: Request) -> Response:
         match route.kind.resource.plural, route.subresource, request.method:
             case _, "scale", "GET":
-                return self._answer_scale(route.kind, self._objects.read(route.kind, route.namespace, route.name))
+                stored = self._objects.read(route.kind, route.namespace, route.name)
+                return self._answer_scale(route.kind, stored, request)
             case _, "scale", "PUT" | "PATCH":
                 return self._scale(route, request)
             case "pods", "log", "GET":
@@ -69,6 +80,8 @@ class Subresources:
                 return self._writing.answer(
                     route.kind, self._objects.read(route.kind, route.namespace, route.name), request
                 )
+            case "pods" | "services", "proxy", _:
+                return await proxy.respond(route, request, self._objects, self._pod_processes)
             case "pods", "ephemeralcontainers" | "resize", "PUT" | "PATCH":
                 return self._change_pod(route, request)
             case "namespaces", "finalize", "PUT":
@@ -79,8 +92,12 @@ class Subresources:
 
     # ── scale ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _answer_scale(self, kind: ServedKind, stored: Stored) -> Response:
-        return Response(200, dict(JSON), encode_json(scale_of(kind, served(kind, stored))))
+    def _answer_scale(self, kind: ServedKind, stored: Stored, request: Request) -> Response:
+        scale = scale_of(kind, served(kind, stored))
+        view = negotiate(
+            request.headers.get("accept", ""), request.query.get("includeObject", ""), self._objects.clock.now
+        )
+        return Response(200, dict(JSON), encode_json(scale) if view.plain else view.one(_SERVED_SCALE, scale))
 
     def _scale(self, route: Route, request: Request) -> Response:
         kind, paths = route.kind, route.kind.scale
@@ -121,17 +138,26 @@ class Subresources:
             subresource="scale",
             owner=owner_of(request, self._objects.now()),
         )
-        return self._answer_scale(kind, stored)
+        return self._answer_scale(kind, stored, request)
 
     # ── pods ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def bind_named(self, route: Route, request: Request) -> Response:
+        """`POST …/bindings`: which pod, the body says."""
+        pods = self._objects.kinds.at("", "v1", "pods")
+        assert pods is not None
+        metadata = check_kind(_BINDING, read_json(request.body, "Binding"), custom=False).get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if not isinstance(name, str) or not name:
+            raise invalid(_BINDING, "", [required("metadata.name", "name or generateName is required")])
+        return self._bind(Route(pods, route.namespace, name, "binding"), request)
 
     def _bind(self, route: Route, request: Request) -> Response:
         body = check_kind(_BINDING, read_json(request.body, "Binding"), custom=False)
         target = body.get("target")
         node = target.get("name") if isinstance(target, dict) else None
         if not isinstance(node, str) or not node:
-            error = invalid_value("target.name", node, "a node's name is required")
-            raise invalid(_BINDING, route.name, [error])
+            raise invalid(_BINDING, route.name, [required("target.name")])
 
         def change(pod: Manifest) -> Manifest:
             bound = pod["spec"].get("nodeName")

@@ -91,3 +91,20 @@ async def test_a_pod_that_is_not_ready_may_go_when_the_others_suffice(ask: Conve
     await a_budget(ask, minAvailable=1)
     assert (await ask("POST", f"{PODS}/two/eviction", an_eviction("two")))[0] == 201
     assert (await ask("POST", f"{PODS}/one/eviction", an_eviction("one")))[0] == 429
+
+
+async def test_a_pod_is_bound_by_name_too(ask: Conversation) -> None:
+    await ask.created(PODS, a_pod())
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    assert (await ask("POST", f"{PODS.removesuffix('pods')}bindings", binding))[0] == 201
+    assert (await ask("GET", f"{PODS}/p"))[1]["spec"]["nodeName"] == "n"
+
+
+async def test_a_scale_is_shown_as_a_table(ask: Conversation) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 3, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    path = "/apis/apps/v1/namespaces/default/replicasets"
+    await ask.created(path, {"metadata": {"name": "r"}, "spec": spec})
+    _, table = await ask("GET", f"{path}/r/scale", accept="application/json;as=Table;g=meta.k8s.io;v=v1")
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["r", 3, 0]
