@@ -35,7 +35,7 @@ def become_container(spec: dict[str, Any], base: str, steps: list[rootfs.Step]) 
         elif os.path.isdir(at):
             syscalls.mount("tmpfs", at, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     for path, text in spec["files"].items():
-        _write(rootfs.inside(root, os.path.dirname(path)) + "/" + os.path.basename(path), text)
+        _write(root, path, text, base)
     for source, inner, target, read_only in sorted(spec["mounts"], key=lambda mount: mount[2].count("/")):
         try:
             rootfs.place(root, _source(source, inner), target, read_only=read_only)
@@ -64,26 +64,22 @@ def _source(volume: str, inner: str) -> str:
     return path
 
 
-def _write(path: str, text: str) -> None:
-    """In the private layer, in the place of whatever is there: a link too."""
-    temporary = path + ".kfcore"
+def _write(root: str, path: str, text: str, layer: str) -> None:
+    """In the private layer, in the place of whatever is there: a link too. Where the directory cannot be written to,
+    over the file that is there, or that a link there leads to.
+    """
+    at = rootfs.inside(root, os.path.dirname(path)) + "/" + os.path.basename(path)
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with open(at + ".kfcore", "w", encoding="utf-8") as file:
             file.write(text)
-        os.replace(temporary, path)
+        os.replace(at + ".kfcore", at)
     except OSError:
-        _bind_text(path, text)
-
-
-def _bind_text(path: str, text: str) -> None:
-    """Where the directory cannot be written to: over the file that is there, from memory."""
-    if not os.path.exists(path):
-        return
-    source = f"/dev/shm/.kfcore-{os.getpid()}-{os.path.basename(path)}"
-    with open(source, "w", encoding="utf-8") as file:
-        file.write(text)
-    syscalls.bind(source, path)
-    os.unlink(source)
+        if not os.path.lexists(at):
+            return
+        source = f"{layer}/{os.path.basename(path)}"
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(text)
+        rootfs.place(root, source, path, read_only=False)
 
 
 def _drop_rights() -> None:

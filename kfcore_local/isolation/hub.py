@@ -1,7 +1,7 @@
 """The process that makes namespaces and forks containers into them. Requests come in from the kubelet by a socket, with
 file descriptors; supervisors (`supervisor.py`) and sockets in pods' networks come out.
 
-    python -I -S -c "…; hub.main()" CONTROL_FD SOCKETS_FD BASE
+    python -I -S -c "…; hub.main()" CONTROL_FD SOCKETS_FD BASE OVERLAYS
 
 It starts in the kubelet's namespaces, makes a user namespace in which the user is who they are, and goes on in there as
 the first process of a PID namespace, so that no process of a pod outlives it. It ends with the kubelet's ends of its
@@ -69,10 +69,11 @@ class Pod:
 
 
 class Hub:
-    def __init__(self, control: int, sockets: int, base: str) -> None:
+    def __init__(self, control: int, sockets: int, base: str, overlays: bool) -> None:
         self._control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, control)
         self._sockets = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, sockets)
         self._base = base
+        self._overlays = overlays
         self._pods: dict[str, Pod] = {}
         self._containers: dict[str, int] = {}
         self._mounts: list[str] = []
@@ -93,7 +94,7 @@ class Hub:
         syscalls.mount("tmpfs", self._base, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=700")
         for name in ("probe", "layer", "memory"):
             os.mkdir(f"{self._base}/{name}")
-        writable = rootfs.can_overlay(self._base + "/probe")
+        self._overlays = self._overlays and rootfs.can_overlay(self._base + "/probe")
         names = {CLONE_NEWNET: "net", CLONE_NEWUTS: "uts", CLONE_NEWIPC: "ipc", CLONE_NEWPID: "pid"}
         self._own = {kind: _namespace("self", name) for kind, name in names.items()}
         _set_up_network()
@@ -108,13 +109,13 @@ class Hub:
             self._links.set_up(device)
         self._links.accept_others()
         self._plan()
-        _send(self._control, {"ready": writable})
+        _send(self._control, {"ready": self._overlays})
 
     def _plan(self) -> list[rootfs.Step]:
         """How a root is put together, while mounts are as they were."""
         mounts = rootfs.mount_points()
         if mounts != self._mounts:
-            self._mounts, self._steps = mounts, rootfs.plan(self._base)
+            self._mounts, self._steps = mounts, rootfs.plan(self._base, overlays=self._overlays)
         return self._steps
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -408,8 +409,8 @@ def _wait_for_children() -> None:
 
 
 def main() -> None:
-    control, sockets, base = sys.argv[1:4]
-    hub = Hub(int(control), int(sockets), base)
+    control, sockets, base, overlays = sys.argv[1:5]
+    hub = Hub(int(control), int(sockets), base, overlays == "overlays")
     try:
         _make_namespaces()
         inside = os.fork() == 0

@@ -44,14 +44,17 @@ class PodNamespaces:
 
 
 class Hub:
-    """One for a kubelet. `base` is an empty directory of the kubelet's; the hub alone sees what it mounts there."""
+    """One for a kubelet. `base` is an empty directory of the kubelet's; the hub alone sees what it mounts there.
+    `overlays`: use them over this machine's files, where the kernel has them for users.
+    """
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, overlays: bool = True) -> None:
         self.base = base
         self.writable = True
         """Whether pods can write to their private layer; False where the kernel has no overlays for them."""
         self.started: list[Callable[[], None]] = []
         """Called when it has been started, and each time that it has been started again."""
+        self._overlays = overlays
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._sockets: socket.socket | None = None
@@ -79,7 +82,7 @@ class Hub:
         sockets, its_sockets = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_control, its_sockets:
             numbers = (its_control.fileno(), its_sockets.fileno())
-            arguments = (*map(str, numbers), str(self.base))
+            arguments = (*map(str, numbers), str(self.base), "overlays" if self._overlays else "")
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, about a millisecond
                     [sys.executable, "-I", "-S", "-c", _START, _PACKAGES, *arguments],

@@ -15,10 +15,12 @@ from kfcore_local.isolation import syscalls
 from kfcore_local.isolation.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 
 Step = tuple[str, str, int]
-"""What to do for a path: "overlay", "bind", "copy", "link" or "directory"; with its mode."""
+"""What to do for a path: "overlay", "bind", "copy", "link", "directory" or "empty"; with its mode."""
 
 _OWN = frozenset({"dev", "proc", "run", "sys"})
 _DEPTH = 3
+_EMPTY = ("/tmp", "/var/tmp")
+"""What can be written to where there are no overlays, and is private then."""
 _MOST_STEPS = 200
 _COPIED_BYTES = 64 * 1024
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "fuse", "kvm", "kfd")
@@ -38,10 +40,13 @@ def mount_points() -> list[str]:
     return [os.fsdecode(field.decode("unicode_escape").encode("latin-1")) for field in fields]
 
 
-def plan(hidden: str) -> list[Step]:
+def plan(hidden: str, *, overlays: bool) -> list[Step]:
     """How the root is put together. Nothing is mounted for what lies below `hidden`, the hub's own directory."""
     mounts = {path for path in mount_points() if path != hidden and not path.startswith(hidden + "/")}
-    return _entries("/", mounts, _DEPTH)
+    if overlays:
+        return _entries("/", mounts, _DEPTH)
+    steps = [("bind" if kind == "overlay" else kind, path, mode) for kind, path, mode in _entries("/", mounts, 1)]
+    return [step for step in steps if step[1] not in _EMPTY] + [("empty", path, 0o1777) for path in _EMPTY]
 
 
 def _entries(directory: str, mounts: set[str], depth: int) -> list[Step]:
@@ -88,11 +93,14 @@ def build(base: str, steps: list[Step], places: list[str]) -> str:
         elif kind == "copy":
             _copy(path, target, mode)
         else:
-            _make(target, directory=kind != "bind" or os.path.isdir(path), mode=mode)
+            if kind != "empty" or not os.path.isdir(target):
+                _make(target, directory=kind != "bind" or os.path.isdir(path), mode=mode)
             if kind == "overlay":
                 overlay(path, target, f"{base}/{number}", mode)
             elif kind == "bind":
                 _show(path, target)
+            elif kind == "empty":
+                syscalls.mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     overlaid = {path for kind, path, _ in steps if kind == "overlay"}
     for path in sorted({_foreign(place, overlaid) for place in places} - {""}):
         _overlay_part(path, root + path, f"{base}/{path.replace('/', '-')}")

@@ -18,6 +18,10 @@ import pytest
 from isolated import Pods, isolated_cluster, needs_namespaces
 from one_machine import CONFIG_MAP, SECRET, terminated
 
+from kfcore.clock import SystemClock
+from kfcore_local.container import Command, ContainerProcess
+from kfcore_local.container_log import ContainerLog, Selection
+from kfcore_local.isolation.hub_client import Hub, PodLauncher, PodNamespaces
 from kfcore_local.storage.kinds import Claim
 
 pytestmark = needs_namespaces
@@ -169,6 +173,36 @@ async def test_writes_go_nowhere_but_into_the_pod(pods: Pods, tmp_path: Path) ->
     assert here.read_text() == "of the machine\n"
     assert "new-file" not in os.listdir("/etc")
     assert await pods.said(f"cat {here} /etc/new-file 2>/dev/null", name="later") == "of the machine\n"
+
+
+async def test_without_overlays_files_are_read_only_but_for_volumes_and_temporary_directories(
+    tmp_path: Path,
+) -> None:
+    hub = Hub(tmp_path / "hub", overlays=False)
+    await hub.start()
+    log = ContainerLog(tmp_path / "log", SystemClock())
+    (tmp_path / "volume").mkdir()
+    place = {
+        "places": [],
+        "hidden": [],
+        "files": {"/etc/hosts": "127.0.0.1 localhost\n", "/etc/resolv.conf": "nameserver 10.244.0.1\n"},
+        "mounts": [(str(tmp_path / "volume"), "", "/mnt", False)],
+    }
+    namespaces = PodNamespaces("uid", "name", "10.244.0.9")
+    script = (
+        "cat /etc/hosts; touch /usr/x 2>/dev/null || echo fixed; echo a > /tmp/a; echo b > /mnt/b; cat /tmp/a /mnt/b"
+    )
+    try:
+        await hub.add(namespaces)
+        command = Command(["sh", "-c", script], dict(os.environ), "/", PodLauncher(hub, namespaces, place))
+        process = await ContainerProcess.start(command, log, "mark")
+        assert (await process.wait()).code == 0
+    finally:
+        await hub.stop()
+    log.close()
+    said = b"".join([chunk async for chunk in log.read(Selection())]).decode()
+    assert said.splitlines() == ["127.0.0.1 localhost", "fixed", "a", "b"]
+    assert os.listdir(tmp_path / "volume") == ["b"]
 
 
 async def test_a_pod_does_not_see_other_processes_nor_the_clusters_own_files(pods: Pods) -> None:
