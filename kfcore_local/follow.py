@@ -21,7 +21,7 @@ from kfcore.client.errors import ApiError, Gone
 from kfcore.client.interface import Client
 from kfcore.clock import Clock
 from kfcore_local.console import Console, metrics_in
-from kfcore_local.hints import hint
+from kfcore_local.hints import brief, hint
 from kfcore_local.node import Node
 from kfcore_local.progress import (
     LAST_LINES,
@@ -144,7 +144,7 @@ class Follower:
                 continue
             job.told.add((reason, message, ""))
             advice = hint(message, self._allocatable) if reason == UNSCHEDULABLE else ""
-            text = f"{message.partition(' preemption: ')[0]} {advice}" if advice else f"{reason}: {message}"
+            text = f"{brief(message)} {advice}" if advice else f"{reason}: {message}"
             self._console.condition(job.key.name, "Waiting", f"{replica.prefix}: {text}")
 
     def _see_container(

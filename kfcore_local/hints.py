@@ -7,14 +7,18 @@ from collections.abc import Mapping
 
 GPU = "nvidia.com/gpu"
 _INSUFFICIENT = re.compile(r"Insufficient ([\w./-]*[\w/-])")
+_PREEMPTION = re.compile(r" preemption: 0/\d+ nodes are available: [^.]*\.")
 _HELPFUL = "No preemption victims found"
 
 
 def hint(message: str, allocatable: Mapping[str, object]) -> str:
     """Advice for somebody whose pod has this message; empty where the message says it all. `allocatable` is what the
     machine offers to pods."""
+    if "Insufficient" in message and "PodGroup" in message:
+        lacking = ", ".join(f"{name} {_readable(allocatable.get(name, 'none'))}" for name in _lacking(message))
+        return f"This machine has {lacking}: the group has to fit as a whole, beside what runs already."
     if "Insufficient" in message:
-        return _on_resources(_INSUFFICIENT.findall(message), _HELPFUL in message, allocatable)
+        return _on_resources(_lacking(message), _HELPFUL in message, allocatable)
     if "node affinity/selector" in message:
         return "Label the node as asked (kubectl label node local KEY=VALUE), or take out nodeSelector and affinity."
     if "untolerated taint" in message:
@@ -30,6 +34,15 @@ def hint(message: str, allocatable: Mapping[str, object]) -> str:
     return ""
 
 
+def brief(message: str) -> str:
+    """Without what is said of preemption, which is of no use to somebody at the terminal."""
+    return _PREEMPTION.sub("", message)
+
+
+def _lacking(message: str) -> list[str]:
+    return list(dict.fromkeys(_INSUFFICIENT.findall(message)))
+
+
 def _on_resources(lacking: list[str], others_have_it: bool, allocatable: Mapping[str, object]) -> str:
     if others_have_it:
         return "It starts when pods that have it end."
@@ -41,7 +54,7 @@ def _on_resources(lacking: list[str], others_have_it: bool, allocatable: Mapping
             if have
             else f"nvidia-smi finds no GPU on this machine: take {GPU} out of the container's resources."
         )
-    if others := [resource for resource in dict.fromkeys(lacking) if resource != GPU]:
+    if others := [resource for resource in lacking if resource != GPU]:
         offered = ", ".join(f"{resource} {_readable(allocatable.get(resource, 'none'))}" for resource in others)
         parts.append(f"This machine has {offered}: ask for less in the container's resources.requests.")
     return " ".join(parts)

@@ -45,8 +45,11 @@ def a_short_job(name: str, folder: Path, **spec: Any) -> Manifest:
         "for step in range(int(path.read_text()) if path.exists() and path.read_text() else 0, 10):\n"
         "    time.sleep(0.2); path.write_text(str(step))"
     )
-    pod = {"containers": [a_container(sys.executable, "-c", script, name="pytorch")]}
-    replica = {"restartPolicy": "OnFailure", "template": {"spec": {**pod, "terminationGracePeriodSeconds": 1}}}
+    container = a_container(sys.executable, "-c", script, name="pytorch")
+    container["volumeMounts"] = [{"name": "progress", "mountPath": str(folder)}]
+    volumes = [{"name": "progress", "hostPath": {"path": str(folder)}}]
+    pod = {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 1}
+    replica = {"restartPolicy": "OnFailure", "template": {"spec": pod}}
     return {
         "metadata": {"name": name},
         "spec": {**spec, "pytorchReplicaSpecs": {"Worker": {**replica, "replicas": 2}}},
@@ -59,7 +62,9 @@ def the_workloads(folder: Path) -> list[tuple[Any, Manifest]]:
         jobs = [an_example(file, folder) for file in ("digits-ddp.yaml", "elastic.yaml")]
     else:
         elastic = {"elasticPolicy": {"minReplicas": 1, "maxReplicas": 3}}
-        jobs = [a_short_job("digits", folder), a_short_job("elastic", folder, **elastic)]
+        progress = folder / "progress"
+        progress.mkdir()
+        jobs = [a_short_job("digits", progress), a_short_job("elastic", progress, **elastic)]
     labels, web = {"app": "store"}, {"app": "web"}
     server = a_container("sh", "-c", "echo started >> log; exec sleep 3600", workingDir="/data")
     server["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]

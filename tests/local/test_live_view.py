@@ -11,7 +11,7 @@ from terminal import Terminal, shown
 
 from kfcore.api.resource import Resource
 from kfcore_local.board import Board, cut, width
-from kfcore_local.hints import hint
+from kfcore_local.hints import brief, hint
 from kfcore_local.progress import FollowedJob, JobKey, Replica, pod_state
 from kfcore_local.usage import Usage
 
@@ -83,6 +83,10 @@ def test_the_state_of_a_pod_is_one_word() -> None:
         ("1 Insufficient nvidia.com/gpu. Preemption is not helpful", "nvidia-smi finds no GPU on this machine"),
         ("1 Insufficient memory. Preemption is not helpful", "This machine has memory 2.0Gi: ask for less"),
         ("1 Insufficient cpu. No preemption victims found", "It starts when pods that have it end."),
+        (
+            "1 Insufficient cpu. The PodGroup default/x needs 3 pods at once",
+            "This machine has cpu 2: the group has to fit",
+        ),
         ("1 node(s) had untolerated taint {a: b}", "Add a toleration"),
         ('persistentvolumeclaim "data" not found', "Add that PersistentVolumeClaim"),
         ("something else", ""),
@@ -90,6 +94,13 @@ def test_the_state_of_a_pod_is_one_word() -> None:
 )
 def test_a_pod_that_waits_comes_with_advice(message: str, advice: str) -> None:
     assert hint(message, {"cpu": "2", "memory": "2097152Ki"}).startswith(advice)
+
+
+def test_of_a_message_what_is_said_of_preemption_is_left_out() -> None:
+    told = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Not helpful."
+    assert brief(f"{told} The PodGroup a/b needs 3.") == (
+        "0/1 nodes are available: 1 Insufficient cpu. The PodGroup a/b needs 3."
+    )
 
 
 # ── on a terminal ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ import pytest
 
 from kfcore.api.core import Event, Pod
 from kfcore.api.meta import Manifest, untyped
+from kfcore.controller.controller import Request
 from kfcore.controller.manager import Manager
 from kfcore.testing import FakeClient, FakeClock
 from kfcore_local.node import Node
@@ -228,3 +229,14 @@ async def test_a_volume_of_somebody_else_is_never_removed(cluster: Cluster, tmp_
     await cluster.delete(CLAIM, "data")
     assert precious.is_dir()
     assert await cluster.volumes() == {"theirs": "Released"}
+
+
+async def test_what_is_bound_is_not_written_again(cluster: Cluster) -> None:
+    await cluster.create(CLASS, a_class("now"))
+    await cluster.create(CLAIM, a_claim(storageClassName="now", size="1024Mi"))
+    _, volume = await cluster.claim()
+    reconcilers = {controller.name: controller.reconciler for controller in cluster.manager.controllers}
+    cluster.client.requests.clear()
+    await reconcilers["persistentvolumeclaim"].reconcile(Request("default", "data"))
+    await reconcilers["persistentvolume"].reconcile(Request("", volume))
+    assert [method for method, _ in cluster.client.requests if method != "GET"] == []
