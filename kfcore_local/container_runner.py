@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
+import msgspec
+
 from kfcore.api.meta import Manifest
 from kfcore_local import container_command, termination_message
 from kfcore_local.backoff import RestartBackoff
@@ -20,7 +22,7 @@ from kfcore_local.hooks import run_hook
 from kfcore_local.machine import Machine
 from kfcore_local.pod_access import Running
 from kfcore_local.pod_status import ContainerRecord, timestamp
-from kfcore_local.pods import LocalPod
+from kfcore_local.pods import LocalPod, ResourceRequirements
 from kfcore_local.probes import Probes
 from kfcore_local.probing import Target
 from kfcore_local.volume_contents import MountError
@@ -109,6 +111,12 @@ class ContainerRunner:
         self._stopping.set()
         if self._target is not None:
             await self._target.running.process.kill()
+
+    def resize(self, resources: ResourceRequirements | None) -> None:
+        """What the container may have from now on."""
+        container = self.record.container
+        if resources is not None and resources != container.resources:
+            self.record.container = msgspec.structs.replace(container, resources=resources)
 
     async def out_of_memory(self) -> None:
         """End this run of the container: it has more memory than its limit allows."""

@@ -146,7 +146,9 @@ class Kubelet:
         if wanted is None:
             if options.previous:
                 raise BadRequest(f'previous terminated container "{container}" in pod "{name}" not found')
-            raise BadRequest(f'container "{container}" in pod "{name}" is waiting to start: ContainerCreating')
+            waiting = {} if runner is None else runner.record.state.get("waiting") or {}
+            why = waiting.get("reason", "ContainerCreating")
+            raise BadRequest(f'container "{container}" in pod "{name}" is waiting to start: {why}')
         since = options.since_time
         if options.since_seconds is not None:
             since = self._clock.now() - timedelta(seconds=options.since_seconds)

@@ -102,8 +102,7 @@ def pod_status(
         "phase": phase,
         "hostIP": place.host_ip,
         "hostIPs": [{"ip": place.host_ip}],
-        "podIP": place.pod_ip,
-        "podIPs": [{"ip": place.pod_ip}],
+        **({"podIP": place.pod_ip, "podIPs": [{"ip": place.pod_ip}]} if place.pod_ip else {}),
         "startTime": timestamp(place.start_time),
         "containerStatuses": [record.status() for record in main],
     }

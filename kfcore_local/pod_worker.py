@@ -68,6 +68,9 @@ class PodWorker:
             self._volumes.update(pod)
         if pod.spec.readiness_gates:
             self._dirty.set()
+        given = {container.name: container.resources for container in (*pod.spec.init_containers, *pod.spec.containers)}
+        for runner in self.runners():
+            runner.resize(given.get(runner.record.container.name))
         if pod.metadata.deletion_timestamp is not None:
             self._deleted.set()
             self._stop.set()
@@ -106,6 +109,7 @@ class PodWorker:
             message = f"the kubelet could not run the pod: {type(error).__name__}: {error}"
             self._machine.recorder.warning(self.pod, "FailedSync", message)
             self._fate = PodFate(failed=True, reason="FailedSync", message=message)
+            self._place = self._place or PodPlace("", self._machine.host_ip, self._machine.clock.now())
             await self._write_status()
 
     async def _live(self) -> None:

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from one_machine import FOREVER, Machine, a_container, a_pod, running, terminated
+from one_machine import FOREVER, POD, Machine, a_container, a_pod, running, terminated
 
+from kfcore.client.interface import PatchType
 from kfcore.clock import SystemClock
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a container as another user")
@@ -66,3 +67,15 @@ async def test_a_container_that_must_not_be_root_and_would_be_waits_with_the_rea
     waiting = await machine.until_waiting(await machine.create(a_pod("pod", container)), "CreateContainerConfigError")
     assert waiting["message"].startswith("container has runAsNonRoot and image will run as root")
     assert "runAsUser" in waiting["message"]
+
+
+async def test_a_container_may_be_given_less_memory_while_it_runs(machine: Machine) -> None:
+    script = "eaten = b'x' * (40 << 20); import time; time.sleep(1000)"
+    container = a_container(sys.executable, "-c", script, resources={"limits": {"memory": "1Gi"}})
+    name = await machine.create(a_pod("pod", container))
+    await machine.until_phase(name, "Running")
+    resources = {"limits": {"memory": "16Mi"}, "requests": {"memory": "16Mi"}}
+    body = {"spec": {"containers": [{"name": "main", "resources": resources}]}}
+    await machine.client.patch(POD, name, "default", body, patch_type=PatchType.STRATEGIC, subresource="resize")
+    pod = await machine.until_phase(name, "Failed")
+    assert terminated(pod)["reason"] == "OOMKilled"

@@ -10,6 +10,7 @@ import pytest
 from one_machine import FOREVER, POD, Machine, a_container, a_pod, condition, running
 
 from kfcore.api.meta import Manifest
+from kfcore.client.errors import BadRequest
 from kfcore.client.interface import PatchType
 from kfcore.clock import SystemClock
 from kfcore.testing.clock import FakeClock
@@ -138,3 +139,11 @@ async def test_a_secret_key_that_is_not_there_keeps_a_container_waiting_with_its
     waiting = await machine.until_waiting(await machine.create(a_pod("pod", container)), "CreateContainerConfigError")
     assert waiting["message"] == 'secret "none" not found'
     assert await machine.events("Failed") == ['Error: secret "none" not found']
+
+
+async def test_the_log_of_a_container_that_waits_says_for_what(machine: Machine) -> None:
+    container = a_container("true", envFrom=[{"secretRef": {"name": "none"}}])
+    name = await machine.create(a_pod("pod", container))
+    await machine.until_waiting(name, "CreateContainerConfigError")
+    with pytest.raises(BadRequest, match='container "main" in pod "pod" is waiting to start: CreateContainerConfigErr'):
+        await machine.log(name)
