@@ -342,9 +342,11 @@ def test_kill_9_of_kfcore_leaves_no_process_and_no_mount(tmp_path: Path) -> None
         assert process.stdout is not None
         assert "https://" in process.stdout.readline()
         manifest = MANIFEST.replace("FOLDER", str(tmp_path))
-        subprocess.run([KUBECTL, "apply", "-f", "-"], input=manifest, env=environment, text=True, check=True)
-        wait_until(lambda: sum("tail -f" in line for line in processes_of(tmp_path).values()) >= 2)
-        process.kill()
+        try:
+            subprocess.run([KUBECTL, "apply", "-f", "-"], input=manifest, env=environment, text=True, check=True)
+            wait_until(lambda: sum("tail -f" in line for line in processes_of(tmp_path).values()) >= 2)
+        finally:
+            process.kill()
     wait_until(lambda: not processes_of(tmp_path))
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
