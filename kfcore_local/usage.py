@@ -38,6 +38,10 @@ class Usage:
         return Usage(self.cores + other.cores, self.memory + other.memory)
 
 
+NEWS_SECONDS = 2.0
+"""How often it is looked whether there are new containers."""
+
+
 class Meter:
     """Rates between one `measure` and the next. `containers` gives the process that is above each one's others."""
 
@@ -55,10 +59,17 @@ class Meter:
         self._measured = 0.0
 
     async def keep_measuring(self, seconds: float) -> None:
-        """Measure again and again, until cancelled."""
+        """Measure every so many seconds until cancelled, and sooner when there are containers that nobody has measured:
+        whoever scales by it, or asks, need not wait for the next round."""
         while True:
             await self.measure()
-            await self._clock.sleep(seconds)
+            waited = 0.0
+            while waited < seconds and not (waited and self._knows_too_little()):
+                await self._clock.sleep(pause := min(NEWS_SECONDS, seconds - waited))
+                waited += pause
+
+    def _knows_too_little(self) -> bool:
+        return any(owner not in self.usage for owner in self._containers())
 
     async def measure(self) -> dict[Owner, Usage]:
         containers = dict(self._containers())

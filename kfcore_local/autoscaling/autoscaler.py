@@ -15,13 +15,15 @@ from kfcore.clock import Clock
 from kfcore.controller.controller import Request, Result
 from kfcore.controller.events import EventRecorder
 from kfcore_local.autoscaling.kinds import Autoscaler, ScaledPod
-from kfcore_local.autoscaling.metrics import NoMetric, Recommendation, recommend
+from kfcore_local.autoscaling.metrics import NoMetric, NotMeasured, Recommendation, recommend
 from kfcore_local.autoscaling.pace import Pace
 from kfcore_local.autoscaling.targets import find_resource
 from kfcore_local.usage import Owner, Usage
 from kfcore_local.workloads.status import timestamp, with_condition, write_status
 
 SYNC_SECONDS = 15.0
+UNKNOWN_SECONDS = 3.0
+"""After which it is looked again when pods were not measured yet."""
 READY_FOR_NEW_SCALE = ("ReadyForNewScale", "recommended size matches current size")
 
 
@@ -36,6 +38,7 @@ class Round:
     current: int = 0
     desired: int = 0
     scaled: bool = False
+    unmeasured: bool = False
 
     def say(self, type_: str, status: bool, reason: str, message: str) -> None:
         new = {"type": type_, "status": str(status), "reason": reason, "message": message}
@@ -71,7 +74,7 @@ class AutoscalerReconciler:
         round_ = Round(autoscaler, self.clock.now(), list(autoscaler.status.get("conditions") or []))
         await self._look(round_, self._pace(request, autoscaler))
         await write_status(self.client, autoscaler, _status(round_))
-        return Result(SYNC_SECONDS)
+        return Result(UNKNOWN_SECONDS if round_.unmeasured else SYNC_SECONDS)
 
     def _pace(self, request: Request, autoscaler: Autoscaler) -> Pace:
         pace = self._paces.get(request)
@@ -170,6 +173,7 @@ class AutoscalerReconciler:
             message = f"the HPA was unable to compute the replica count: {missing}"
             round_.say("ScalingActive", False, missing.reason, message)
             self.recorder.warning(autoscaler, missing.reason, str(missing))
+            round_.unmeasured = isinstance(missing, NotMeasured)
             return None
         if best is not None:
             what = best.why.rpartition(" ")[0].rpartition(" ")[0]

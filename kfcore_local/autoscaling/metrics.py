@@ -22,6 +22,10 @@ class NoMetric(Exception):
         self.reason = reason
 
 
+class NotMeasured(NoMetric):
+    """It can be had, and is not there yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """`current` is the metric as a status holds it, `why` what the event says."""
@@ -43,11 +47,13 @@ def recommend(metric: Metric, replicas: int, pods: Sequence[ScaledPod], usage: M
     alive = [pod for pod in pods if pod.status.phase not in ("Succeeded", "Failed")]
     alive = [pod for pod in alive if pod.metadata.deletion_timestamp is None]
     if not alive:
-        raise NoMetric(reason, "no pods of the target run")
+        raise NotMeasured(reason, "no pods of the target run")
     used = {pod.metadata.uid: amount for pod in alive if (amount := _used(pod, source, usage)) is not None}
     ready = [pod for pod in alive if pod.metadata.uid in used and (pod.is_ready or source.name != "cpu")]
     if not ready:
-        raise NoMetric(reason, f"did not receive metrics for targeted pods (pods might be unready), {len(alive)} found")
+        raise NotMeasured(
+            reason, f"did not receive metrics for targeted pods (pods might be unready), {len(alive)} found"
+        )
     by_percent = source.target.average_utilization is not None
     targets = {pod.metadata.uid: _target(pod, source, reason) for pod in alive}
     in_use = sum(used[pod.metadata.uid] for pod in ready)

@@ -11,14 +11,17 @@ import pytest
 
 from kfcore.api.core import Event, Pod
 from kfcore.api.meta import Manifest, untyped
+from kfcore.api.resource import Resource
 from kfcore.controller.manager import Manager
 from kfcore.testing import FakeClient, FakeClock
 from kfcore_local.autoscaling import add_autoscaler
 from kfcore_local.autoscaling.kinds import Autoscaler
+from kfcore_local.cluster import LocalCluster
 from kfcore_local.usage import Owner, Usage
 from kfcore_local.workloads.kinds import Deployment, StatefulSet
 
 POD, HPA = untyped(Pod.resource), untyped(Autoscaler.resource)
+POD_METRICS = untyped(Resource("metrics.k8s.io", "v1beta1", "PodMetrics", "pods"))
 LABELS = {"app": "web"}
 CONTAINER = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "500m", "memory": "100Mi"}}}
 
@@ -222,3 +225,29 @@ async def test_a_target_of_zero_is_left_at_that() -> None:
     async with scaled(an_autoscaler(), replicas=0) as cluster:
         assert await cluster.look() == 0
         assert await cluster.condition("ScalingActive") == ("False", "ScalingDisabled")
+
+
+# ── on a machine ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+async def test_a_deployment_whose_processes_are_busy_gets_more_pods_and_kubectl_top_shows_why() -> None:
+    busy = {"name": "c", "image": "any", "command": ["sh", "-c", "while :; do :; done"]}
+    container = {**busy, "resources": {"requests": {"cpu": "50m"}}}
+    pod = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    template = {"metadata": {"labels": LABELS}, "spec": pod}
+    spec = {"replicas": 1, "selector": {"matchLabels": LABELS}, "template": template}
+    deployments = untyped(Deployment.resource)
+    async with LocalCluster(without=["operator"]) as cluster:
+        await cluster.client.create(deployments, {"metadata": {"name": "web"}, "spec": spec}, "default")
+        await cluster.client.create(HPA, an_autoscaler(maxReplicas=3), "default")
+
+        async def is_as_large() -> bool:
+            status = (await cluster.client.get(deployments, "web", "default")).raw["status"]
+            return status.get("readyReplicas") == 3 and len(await cluster.client.list(POD_METRICS, "default")) == 3
+
+        async with asyncio.timeout(60):
+            while not await is_as_large():  # noqa: ASYNC110 (the processes of the pods bring it about)
+                await asyncio.sleep(0.1)
+        measured = await cluster.client.list(POD_METRICS, "default")
+        assert all(pod.raw["containers"][0]["usage"]["cpu"].endswith("n") for pod in measured)
