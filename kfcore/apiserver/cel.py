@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.cel_macros import one_variable
 
 if TYPE_CHECKING:
     from cel_expr_python import cel
@@ -86,7 +87,7 @@ def compile_expression(text: str, schema: Manifest, result: str, *, root: bool, 
     `optional`: `oldSelf` is an optional value. Raises CompileError in the server's words.
     """
     transition = re.search(r"\boldSelf\b", blank_strings(text)) is not None
-    source = _check_fields(text, schema, root=root)
+    source = one_variable(_check_fields(text, schema, root=root), blank_strings)
     source = _BINDING.format(source) if optional and transition else source
     compiled = _compiled(source, signature(schema, root=root))
     found = compiled.return_type().name().lower()

@@ -1,6 +1,6 @@
-"""The functions that Kubernetes adds to CEL: strings, lists, sets, quantities, addresses and URLs.
+"""The functions that Kubernetes adds to CEL: strings, lists, sets, quantities, versions, addresses and URLs.
 
-Quantities, addresses and URLs are maps with one entry, named after their type: CEL compares those as values.
+Quantities, versions, addresses and URLs are maps with one entry, named after their type: CEL compares those as values.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from urllib.parse import parse_qs, urlsplit
 
 from cel_expr_python import cel
 
+from kfcore.apiserver import semver
+from kfcore.apiserver.cel_macros import POSITIONS, TO_MAP
+
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?")
 _SCALE = {
     "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal("1e3"),
     "M": Decimal("1e6"), "G": Decimal("1e9"), "T": Decimal("1e12"), "P": Decimal("1e15"), "E": Decimal("1e18"),
     **{f"{letter}i": Decimal(1024 ** (power + 1)) for power, letter in enumerate("KMGTPE")},
 }  # fmt: skip
+_VERSION = "kubernetes.Semver"
 _AMOUNT, _ADDRESS, _NETWORK, _LINK = "kubernetes.Quantity", "net.IP", "net.CIDR", "kubernetes.URL"
 
 _BOOL, _INT, _DOUBLE, _STRING, _ANY = (
@@ -28,10 +32,10 @@ _BOOL, _INT, _DOUBLE, _STRING, _ANY = (
 _LIST, _STRINGS = cel.Type.List(_ANY), cel.Type.List(_STRING)
 
 
-def _is(parse: Callable[[str], Any]) -> Callable[[str], bool]:
-    def check(text: str) -> bool:
+def _is(parse: Callable[..., Any]) -> Callable[..., bool]:
+    def check(*arguments: Any) -> bool:
         try:
-            parse(text)
+            parse(*arguments)
         except ValueError:
             return False
         return True
@@ -71,6 +75,9 @@ def _as_integer(value: Any) -> int:
 
 
 def _compare(left: Any, right: Any) -> int:
+    if isinstance(left, dict) and _VERSION in left:
+        ours, theirs = _version(left).order, _version(right).order
+        return (ours > theirs) - (ours < theirs)
     a, b = _amount(left), _amount(right)
     return (a > b) - (a < b)
 
@@ -113,6 +120,21 @@ def _host(value: Any) -> str:
     return str(urlsplit(value[_LINK]).netloc).rpartition("@")[2]
 
 
+# ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _semver(text: str, normalize: bool = False) -> dict[str, str]:
+    version = semver.parse(text, normalize=normalize)
+    before = f"-{'.'.join(version.before)}" if version.before else ""
+    return {_VERSION: f"{version.major}.{version.minor}.{version.patch}{before}"}
+
+
+def _version(value: Any) -> semver.Version:
+    if not isinstance(value, dict) or _VERSION not in value:
+        raise ValueError("no such overload")
+    return semver.parse(value[_VERSION])
+
+
 # ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -127,6 +149,10 @@ def _extreme(choose: Callable[[list[Any]], Any], name: str) -> Callable[[list[An
         return choose(items)
 
     return extreme
+
+
+def _positions(of: Any) -> list[Any]:
+    return list(of) if isinstance(of, dict) else list(range(len(of)))
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
@@ -149,6 +175,16 @@ def _function(name: str, result: cel.Type, function: Callable[..., Any], *parame
     return cel.FunctionDecl(name, [overload])
 
 
+def _overloaded(
+    name: str, result: cel.Type, function: Callable[..., Any], *parameters: list[cel.Type]
+) -> cel.FunctionDecl:
+    overloads = [
+        cel.Overload(f"kubernetes_{name}_{number}", result, list(types), impl=function)
+        for number, types in enumerate(parameters)
+    ]
+    return cel.FunctionDecl(name, overloads)
+
+
 def library() -> cel.CelExtension:
     """All of them, for a CEL environment."""
     return cel.CelExtension(
@@ -162,6 +198,8 @@ def library() -> cel.CelExtension:
             _method("max", _ANY, (_extreme(max, "max"), [_LIST])),
             _method("indexOf", _INT, (lambda items, item: items.index(item) if item in items else -1, [_LIST, _ANY])),
             _method("lastIndexOf", _INT, (_last_index, [_LIST, _ANY])),
+            _function(POSITIONS, _LIST, _positions, _ANY),
+            _function(TO_MAP, _ANY, lambda keys, values: dict(zip(keys, values, strict=True)), _LIST, _LIST),
             _function("sets.contains", _BOOL, lambda a, b: all(item in a for item in b), _LIST, _LIST),
             _function("sets.intersects", _BOOL, lambda a, b: any(item in a for item in b), _LIST, _LIST),
             _function(
@@ -182,6 +220,11 @@ def library() -> cel.CelExtension:
             _method("isGreaterThan", _BOOL, (lambda a, b: _compare(a, b) > 0, [_ANY, _ANY])),
             _method("isLessThan", _BOOL, (lambda a, b: _compare(a, b) < 0, [_ANY, _ANY])),
             _method("compareTo", _INT, (_compare, [_ANY, _ANY])),
+            _overloaded("isSemver", _BOOL, _is(_semver), [_STRING], [_STRING, _BOOL]),
+            _overloaded("semver", _ANY, _semver, [_STRING], [_STRING, _BOOL]),
+            _method("major", _INT, (lambda value: _version(value).major, [_ANY])),
+            _method("minor", _INT, (lambda value: _version(value).minor, [_ANY])),
+            _method("patch", _INT, (lambda value: _version(value).patch, [_ANY])),
             _function("isIP", _BOOL, _is(ipaddress.ip_address), _STRING),
             _function("ip", _ANY, lambda text: {_ADDRESS: str(ipaddress.ip_address(text))}, _STRING),
             _method("family", _INT, (lambda value: _address(value).version, [_ANY])),

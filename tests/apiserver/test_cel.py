@@ -317,3 +317,40 @@ async def test_what_is_immutable_in_a_job_stays(policy: Any, message: str) -> No
     status, body = await ask(server, "PATCH", f"{path}/job", {"spec": {"runPolicy": policy}})
     assert status == 422
     assert message in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        ("self.l.all(i, v, i < 2 && v != 'x')", {"l": ["a", "b"]}, {"l": ["a", "b", "c"]}),
+        ("self.m.exists(k, v, k == 'a' && v > 1)", {"m": {"a": 2}}, {"m": {"b": 2}}),
+        ("self.l.existsOne(i, v, v == 'a')", {"l": ["a", "b"]}, {"l": ["a", "a"]}),
+        ("self.l.transformList(i, v, i > 0, v + '!') == ['b!']", {"l": ["a", "b"]}, {"l": ["a"]}),
+        ("self.m.transformMap(k, v, v * 2) == {'a': 4}", {"m": {"a": 2}}, {"m": {"a": 3}}),
+        (
+            "self.l.all(i, v, self.l.exists(j, w, i == j && w != ').all(a, b, c'))",
+            {"l": ["a"]},
+            {"l": [").all(a, b, c"]},
+        ),
+        ("self.l.transformList(i, v, v).all(i, v, v != 'x')", {"l": ["a"]}, {"l": ["x"]}),
+    ],
+)
+async def test_macros_take_two_variables(rule: str, good: Any, bad: Any) -> None:
+    properties = {"l": {"type": "array", "items": TEXT}, "m": {"type": "object", "additionalProperties": NUMBER}}
+    assert await refusals(of(properties, rule), good) == []
+    assert await refusals(of(properties, rule), bad) == [("spec", f"Invalid value: failed rule: {rule}")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "holds"),
+    [
+        ("semver('1.2.3').major() == 1 && semver('1.2.3').patch() == 3", True),
+        ("semver('1.10.0').isGreaterThan(semver('1.9.0'))", True),
+        ("semver('1.0.0-rc.2').isLessThan(semver('1.0.0'))", True),
+        ("semver('1.0.0-rc.2').compareTo(semver('1.0.0-rc.10')) < 0", True),
+        ("isSemver('1.2')", False),
+        ("isSemver('v1.2', true) && semver('v1.2', true) == semver('1.2.0')", True),
+    ],
+)
+async def test_versions_are_compared(rule: str, holds: bool) -> None:
+    assert (await refusals(of({"a": TEXT}, rule), {"a": "x"}) == []) is holds
