@@ -38,9 +38,10 @@ from kfcore_local.gateway_routes import (
     Target,
     VirtualService,
 )
+from kfcore_local.gateway_tunnel import tunnel
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession, ClientWebSocketResponse, web
+    from aiohttp import ClientSession, web
 
 log = structlog.get_logger(__name__)
 
@@ -175,7 +176,9 @@ class Gateway:
             _check_origin(request)
             target = self._routes.target(host, request.rel_url.raw_path)
             if request.headers.get("Upgrade", "").lower() == "websocket":
-                return await self._tunnel(request, target)
+                assert self._session is not None
+                url = _address(target, request.rel_url.raw_query_string)
+                return await tunnel(self._session, request, url, self._headers(request, target))
             return await self._forward(request, target)
         except Refused as refused:
             return web.Response(status=refused.status, text=f"{refused}\n")
@@ -256,45 +259,6 @@ class Gateway:
             await response.write_eof()
             return response
 
-    async def _tunnel(self, request: web.Request, target: Target) -> web.StreamResponse:
-        from aiohttp import WSMsgType, web
-
-        assert self._session is not None
-        offered = [
-            part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if part.strip()
-        ]
-        headers = {k: v for k, v in self._headers(request, target).items() if not k.lower().startswith("sec-websocket")}
-        url = _address(target, request.rel_url.raw_query_string)
-        async with self._session.ws_connect(
-            url, protocols=[part for part in offered if part], headers=headers, max_msg_size=0
-        ) as upstream:
-            chosen = [upstream.protocol] if upstream.protocol else []
-            downstream = web.WebSocketResponse(protocols=chosen, max_msg_size=0, autoping=True)
-            await downstream.prepare(request)
-
-            async def copy(
-                source: web.WebSocketResponse | ClientWebSocketResponse,
-                sink: web.WebSocketResponse | ClientWebSocketResponse,
-            ) -> None:
-                async for message in source:
-                    if message.type is WSMsgType.TEXT:
-                        await sink.send_str(message.data)
-                    elif message.type is WSMsgType.BINARY:
-                        await sink.send_bytes(message.data)
-                await sink.close(code=_close_code(source.close_code))
-
-            copies = [
-                asyncio.ensure_future(copy(downstream, upstream)),
-                asyncio.ensure_future(copy(upstream, downstream)),
-            ]
-            try:
-                await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in copies:
-                    task.cancel()
-                await asyncio.gather(*copies, return_exceptions=True)
-            return downstream
-
     def _headers(self, request: web.Request, target: Target) -> dict[str, str]:
         """The browser's, without what is the gateway's own; Host stays, for servers compare it with Origin."""
         listed = {name.strip().lower() for name in request.headers.get("Connection", "").split(",")}
@@ -339,11 +303,6 @@ def _address(target: Target, query: str) -> str:
 def _without(cookies: str, name: str) -> str:
     kept = [part.strip() for part in cookies.split(";") if part.partition("=")[0].strip() != name]
     return "; ".join(part for part in kept if part)
-
-
-def _close_code(code: int | None) -> int:
-    """1005, 1006 and the like stand for closes without a code, and may not be sent."""
-    return code if code is not None and (1000 <= code <= 1003 or code >= 1007) and code != 1015 else 1000
 
 
 def _is(expected: str, found: str) -> bool:
