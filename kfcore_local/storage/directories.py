@@ -18,8 +18,9 @@ class Directories:
         self.root = root
 
     def make(self, volume: str) -> Path:
-        """An empty directory that every user of the pods may write to, as provisioners make it. Raises OSError."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """An empty directory that every user in a pod may write to, as provisioners make it; the one around it lets
+        nobody else of this machine in. Raises OSError."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.root / volume
         path.mkdir(exist_ok=True)
         path.chmod(0o777)

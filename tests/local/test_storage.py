@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -119,6 +120,7 @@ async def test_a_claim_of_the_default_class_waits_for_its_first_pod_and_the_pod_
     assert (await cluster.client.get(POD, "user", "default")).raw["spec"]["nodeName"] == "here"
     assert await directory_of(cluster.client, "default", "data") == cluster.root / volume
     assert (cluster.root / volume).is_dir()
+    assert stat.S_IMODE(cluster.root.stat().st_mode) == 0o700, "other users of this machine are kept out"
     claim = (await cluster.client.get(CLAIM, "data", "default")).raw
     assert claim["status"]["capacity"] == {"storage": "1Gi"}
 
