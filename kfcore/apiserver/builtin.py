@@ -163,6 +163,7 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
             on_update=partial(services.keep_addresses, addresses),
             validate=services.validate_service,
             names=dns_label,
+            created_by_update=True,
             generation=False,
             returns_deleted=True,
             fields={"spec.clusterIP": "spec.clusterIP", "spec.type": "spec.type"},
@@ -170,10 +171,11 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         "events": Strategy(
             default=_default_event,
             validate=_validate_event,
+            created_by_update=True,
             generation=False,
             fields={field: field for field in _EVENT_FIELDS} | _REGARDING | {"source": "source.component"},
         ),
-        "leases.coordination.k8s.io": Strategy(validate=_validate_lease, generation=False),
+        "leases.coordination.k8s.io": Strategy(validate=_validate_lease, created_by_update=True, generation=False),
         "nodes": Strategy(
             on_update=nodes.keep_status,
             validate=nodes.validate_node,
@@ -219,12 +221,22 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         ),
         **dict.fromkeys(
             ("roles.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io"),
-            Strategy(default=roles.default_role, validate=roles.validate_role, generation=False, names=path_segment),
+            Strategy(
+                default=roles.default_role,
+                validate=roles.validate_role,
+                created_by_update=True,
+                generation=False,
+                names=path_segment,
+            ),
         ),
         **dict.fromkeys(
             ("rolebindings.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io"),
             Strategy(
-                default=roles.default_binding, validate=roles.validate_binding, generation=False, names=path_segment
+                default=roles.default_binding,
+                validate=roles.validate_binding,
+                created_by_update=True,
+                generation=False,
+                names=path_segment,
             ),
         ),
         "persistentvolumeclaims": Strategy(
@@ -255,7 +267,7 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         "endpointslices.discovery.k8s.io": Strategy(
             default=networking.default_endpoint_slice, validate=networking.validate_endpoint_slice
         ),
-        "endpoints": Strategy(default=networking.default_endpoints, generation=False),
+        "endpoints": Strategy(default=networking.default_endpoints, created_by_update=True, generation=False),
         "horizontalpodautoscalers.autoscaling": Strategy(
             default=autoscaling.default_autoscaler,
             on_create=autoscaling.admit_autoscaler,
@@ -266,7 +278,10 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
             ("podtemplates", "resourcequotas", "serviceaccounts"), Strategy(generation=False, returns_deleted=True)
         ),
         "limitranges": Strategy(
-            default=limit_ranges.default_limit_range, validate=limit_ranges.validate_limit_range, generation=False
+            default=limit_ranges.default_limit_range,
+            validate=limit_ranges.validate_limit_range,
+            created_by_update=True,
+            generation=False,
         ),
         "priorityclasses.scheduling.k8s.io": Strategy(
             default=scheduling.default_priority_class, validate=scheduling.validate_priority_class

@@ -39,6 +39,7 @@ Demand = Callable[[Manifest, Manifest | None], None]
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _GENERATED = 5
+_TRIES = 8
 _IMMORTAL = ("default", "kube-public", "kube-system")
 """Namespaces that no cluster is without."""
 _NAME_LIMIT = 63
@@ -88,6 +89,16 @@ class Objects:
         suffix = "".join(self._random.choices(_ALPHABET, k=_GENERATED))
         return prefix[: _NAME_LIMIT - _GENERATED] + suffix
 
+    def _free_name(self, kind: ServedKind, namespace: str, prefix: str) -> str:
+        """Of a few generated names the first that nobody has; the last where all are taken."""
+        collection, place = self.collection(kind), namespace if kind.resource.namespaced else ""
+        name = ""
+        for _ in range(_TRIES):
+            name = self.generated_name(prefix)
+            if collection.get(place, name) is None:
+                break
+        return name
+
     def collection(self, kind: ServedKind) -> Collection:
         return self.storage.collection(kind.storage)
 
@@ -127,7 +138,7 @@ class Objects:
         if metadata.get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = self.generated_name(metadata["generateName"])
+            metadata["name"] = self._free_name(kind, namespace, metadata["generateName"])
         for field in ("uid", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             metadata.pop(field, None)
         if resource.namespaced:

@@ -20,7 +20,15 @@ from kfcore.apiserver.addresses import Addresses
 from kfcore.apiserver.admission import Admission
 from kfcore.apiserver.aggregation import AggregatedRoles
 from kfcore.apiserver.authentication import Authentication, User
-from kfcore.apiserver.authorization import Authorizer, Everything, check, impersonate, user_of
+from kfcore.apiserver.authorization import (
+    Authorizer,
+    Everything,
+    attributes_of,
+    check,
+    demand,
+    impersonate,
+    user_of,
+)
 from kfcore.apiserver.catalogue import builtin_kinds
 from kfcore.apiserver.crd import CustomKinds
 from kfcore.apiserver.definitions import crd_strategy
@@ -191,6 +199,8 @@ class ApiServer:
             case "POST":
                 return self._writing.create(route, request)
             case "PUT":
+                if self._writing.creates(route):  # which takes leave to create, besides that to update
+                    demand(self._authorizer, replace(attributes_of(request, route), verb="create"))
                 return self._writing.replace(route, request)
             case "PATCH":
                 return self._writing.patch(route, request)

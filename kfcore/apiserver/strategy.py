@@ -44,7 +44,8 @@ class Strategy:
     place, an object of any version of the kind. `on_create` runs on creation alone, when the client's status is gone;
     `on_update` on updates alone, with the object as it was.
     `validate` gets the object as it would be stored and, for an update, as it was. `finalizer` is put on when a
-    deletion begins. `counts_annotations`: the generation grows with changed annotations, too.
+    deletion begins. `created_by_update`: a PUT may create. `counts_annotations`: the generation grows with changed
+    annotations, too.
     """
 
     decode: Decode = _nothing_unknown
@@ -56,6 +57,7 @@ class Strategy:
     counts_annotations: bool = False
     keeps_status: bool = False
     unconditional_update: bool = True
+    created_by_update: bool = False
     graceful: bool = False
     returns_deleted: bool = False
     finalizer: str = ""

@@ -150,6 +150,9 @@ class Writing:
         manifest, validation = self._read(route.kind, request)
         if route.kind.create_only:
             return self._reviews.answer(route, manifest, request)
+        return self._create(route, request, manifest, validation)
+
+    def _create(self, route: Route, request: Request, manifest: Manifest, validation: FieldValidation) -> Response:
         dry = dry_run(request)
         owner = owner_of(request, self._objects.now())
         stored = self._objects.create(
@@ -163,10 +166,19 @@ class Writing:
         )
         return self.answer(route.kind, stored, request, 201, validation)
 
+    def creates(self, route: Route) -> bool:
+        """Whether a PUT creates: of a few kinds, what is not there."""
+        may = self._objects.strategy(route.kind).created_by_update and not route.subresource
+        return may and self._objects.collection(route.kind).get(route.namespace, route.name) is None
+
     def replace(self, route: Route, request: Request) -> Response:
         if not route.name:
             raise method_not_allowed()
         body, validation = self._read(route.kind, request)
+        if self.creates(route):
+            if (body.get("metadata") or {}).get("name") != route.name:
+                raise bad_request("the name of the object does not match the name on the URL")
+            return self._create(route, request, body, validation)
         stored = self._objects.update(
             route.kind,
             route.namespace,

@@ -216,3 +216,12 @@ async def test_a_page_of_a_list_that_is_too_old_goes_on_as_it_is_now(ask: Conver
     assert (status, expired["reason"]) == (410, "Expired")
     _, rest = await ask("GET", f"{path}?limit=5&continue={expired['metadata']['continue']}")
     assert [item["metadata"]["name"] for item in rest["items"]] == ["b", "c"]
+
+
+async def test_a_put_creates_what_is_not_there_of_some_kinds(ask: Conversation) -> None:
+    endpoints, lease = f"{NAMESPACE}/endpoints/e", "/apis/coordination.k8s.io/v1/namespaces/default/leases/l"
+    assert (await ask("PUT", endpoints, {"metadata": {"name": "e"}}))[0] == 201
+    assert (await ask("PUT", endpoints, {"metadata": {"name": "e"}}))[0] == 200
+    assert (await ask("PUT", lease, {"metadata": {"name": "l"}, "spec": {}}))[0] == 201
+    assert (await ask("PUT", f"{NAMESPACE}/configmaps/c", {"metadata": {"name": "c"}}))[0] == 404
+    assert (await ask("PUT", f"{NAMESPACE}/endpoints/f", {"metadata": {"name": "g"}}))[0] == 400

@@ -106,3 +106,9 @@ async def test_malformed_roles_and_bindings_are_refused(admin: Conversation) -> 
     said = await admin.refusal("POST", CLUSTER_BINDINGS, a_binding("b", "", "eve"))
     assert 'roleRef.kind: Unsupported value: "Role"' in said
     assert "roleRef.name: Required value" in said
+
+
+async def test_a_put_that_creates_takes_leave_to_create(admin: Conversation, bob: Conversation) -> None:
+    await bob_may(admin, ("", "endpoints", ["update"]))
+    said = await bob.refusal("PUT", "/api/v1/namespaces/default/endpoints/e", {"metadata": {"name": "e"}})
+    assert 'User "bob" cannot create resource "endpoints"' in said
