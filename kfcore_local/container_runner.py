@@ -64,7 +64,6 @@ class ContainerRunner:
         self._ending = ""
         """Why the present run is being ended; empty while it is not."""
         self._gave_up = False
-        """A probe or a hook has ended the run: it is tried again, whatever its exit code."""
 
     def find_logs(self) -> None:
         """Take up the logs that an earlier kubelet wrote of the container."""
@@ -87,13 +86,12 @@ class ContainerRunner:
         return self._target.running.process, self._target.running.command
 
     async def run(self) -> None:
-        ended = self.record.state.get("terminated")
-        if ended is not None and not self._restarts(Exit(ended["exitCode"])):
+        if "terminated" in self.record.state and not self._restarts():
             return  # before this kubelet
         backoff = RestartBackoff()
         while not self._stopping.is_set():
             exit_ = await self._attempt()
-            if exit_ is None or self._stopping.is_set() or not self._restarts(exit_):
+            if exit_ is None or self._stopping.is_set() or not self._restarts():
                 return
             wait = backoff.next(self._ran_for)
             if wait:
@@ -124,13 +122,8 @@ class ContainerRunner:
             self._ending = OUT_OF_MEMORY
             await self._target.running.process.kill()
 
-    def _restarts(self, exit_: Exit) -> bool:
-        record, policy = self.record, self._pod.spec.restart_policy
-        if record.is_ephemeral:
-            return False
-        if record.is_init:
-            return record.container.is_sidecar or (exit_.code != 0 and policy != "Never")
-        return policy == "Always" or (policy == "OnFailure" and (exit_.code != 0 or self._gave_up))
+    def _restarts(self) -> bool:
+        return self.record.restarts(self._pod.spec.restart_policy)
 
     async def _attempt(self) -> Exit | None:
         """One run. None when there was none: the container was stopped before, or can never start."""
@@ -253,7 +246,7 @@ class ContainerRunner:
     async def has_failed(self, kind: str, grace: int | None) -> None:
         if self._target is None or self._stopping.is_set():
             return
-        restarts = self._pod.spec.restart_policy != "Never" or self.record.is_init
+        restarts = (self.record.container.restart_policy or self._pod.spec.restart_policy) != "Never"
         self._gave_up = True
         why = f"Container {self.record.container.name} failed {kind} probe"
         await self._end(
@@ -273,7 +266,7 @@ class ContainerRunner:
         state["startedAt"] = timestamp(started_at)
         state["finishedAt"] = timestamp(self._machine.clock.now())
         state["containerID"] = self.record.container_id
-        self.record.state = {"terminated": state}
+        self.record.state, self.record.gave_up = {"terminated": state}, self._gave_up
         self._changed()
 
     async def _back_off(self, wait: float) -> None:

@@ -29,6 +29,8 @@ class ContainerRecord:
     """Its startup probe has succeeded, or it has none and runs."""
     probed_ready: bool = False
     """Its readiness probe says so, or it has none and runs."""
+    gave_up: bool = False
+    """A probe or a hook has ended its last run: that is a failure, whatever the exit code."""
 
     @property
     def running(self) -> bool:
@@ -54,6 +56,20 @@ class ContainerRecord:
     def initialized(self) -> bool:
         """Of an init container: the next one may start."""
         return self.running and self.started if self.container.is_sidecar else self.done
+
+    def restarts(self, policy: str) -> bool:
+        """Whether it is started again, as it ended last: by its own rules and policy, else by its pod's."""
+        code, container = self.exit_code, self.container
+        if code is None or self.is_ephemeral:
+            return False
+        if (self.is_init and container.is_sidecar) or any(
+            rule.restarts(code) for rule in container.restart_policy_rules
+        ):
+            return True
+        own = container.restart_policy or policy
+        if self.is_init:
+            return code != 0 and own != "Never"
+        return own == "Always" or (own == "OnFailure" and (code != 0 or self.gave_up))
 
     def status(self) -> Manifest:
         return {
@@ -123,7 +139,7 @@ def pod_phase(policy: str, init: Sequence[ContainerRecord], main: Sequence[Conta
         return "Running" if running else "Failed"
     blocked = next((record for record in init if not record.container.is_sidecar and not record.done), None)
     if blocked is not None:
-        given_up = "terminated" in blocked.state and (policy == "Never" or fate.stopping)
+        given_up = "terminated" in blocked.state and (fate.stopping or not blocked.restarts(policy))
         return "Failed" if given_up else "Pending"
     if any(record.running for record in main):
         return "Running"
@@ -131,8 +147,6 @@ def pod_phase(policy: str, init: Sequence[ContainerRecord], main: Sequence[Conta
         return "Running"  # sidecars end after the others
     if any(record.exit_code is None for record in main):
         return "Failed" if fate.stopping else "Pending"
-    if policy == "Always" and not fate.stopping:
+    if not fate.stopping and any(record.restarts(policy) for record in main):
         return "Running"
-    if all(record.exit_code == 0 for record in main):
-        return "Succeeded"
-    return "Failed" if policy == "Never" or fate.stopping else "Running"
+    return "Succeeded" if all(record.exit_code == 0 for record in main) else "Failed"

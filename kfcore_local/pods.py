@@ -162,6 +162,23 @@ class SecurityContext(Struct, frozen=True):
     fs_group: int | None = None
 
 
+class ExitCodes(Struct, frozen=True):
+    operator: str = "In"
+    values: list[int] = []
+
+
+class RestartRule(Struct, frozen=True):
+    """Whether a container is started again in spite of its policy."""
+
+    action: str = ""
+    exit_codes: ExitCodes | None = None
+
+    def restarts(self, code: int) -> bool:
+        if self.action != "Restart" or self.exit_codes is None:
+            return False
+        return (code in self.exit_codes.values) is (self.exit_codes.operator == "In")
+
+
 class Container(Struct, frozen=True):
     name: str
     image: str = ""
@@ -173,6 +190,7 @@ class Container(Struct, frozen=True):
     resources: ResourceRequirements = ResourceRequirements()
     volume_mounts: list[VolumeMount] = []
     restart_policy: str = ""
+    restart_policy_rules: list[RestartRule] = []
     ports: list[ContainerPort] = []
     startup_probe: Probe | None = None
     liveness_probe: Probe | None = None

@@ -25,21 +25,18 @@ def take_up(pod: LocalPod, init: Sequence[ContainerRecord], main: Sequence[Conta
     lost_init = [remember(record, earlier.get(record.container.name), now) for record in init]
     earlier = {status.name: status for status in pod.status.container_statuses}
     lost_main = [remember(record, earlier.get(record.container.name), now) for record in main]
-    if pod.spec.restart_policy == "Never" and any((*lost_init, *lost_main)):
+    policy, records = pod.spec.restart_policy, (*init, *main)
+    if any(
+        lost and not record.restarts(policy) for lost, record in zip((*lost_init, *lost_main), records, strict=True)
+    ):
         return False
-    if main and not any(starts(record, pod.spec.restart_policy) for record in main):
+    if main and not any("terminated" not in record.state or record.restarts(policy) for record in main):
         return False
     for record in init:
         if "terminated" in record.state:
             record.last_state = record.state
         record.state = {"waiting": {"reason": "PodInitializing"}}
     return True
-
-
-def starts(record: ContainerRecord, policy: str) -> bool:
-    """Whether the container is to be run, as it stands."""
-    ended = record.state.get("terminated")
-    return ended is None or policy == "Always" or (policy == "OnFailure" and ended["exitCode"] != 0)
 
 
 def remember(record: ContainerRecord, earlier: EarlierContainer | None, now: str) -> bool:

@@ -147,3 +147,31 @@ async def test_the_log_of_a_container_that_waits_says_for_what(machine: Machine)
     await machine.until_waiting(name, "CreateContainerConfigError")
     with pytest.raises(BadRequest, match='container "main" in pod "pod" is waiting to start: CreateContainerConfigErr'):
         await machine.log(name)
+
+
+async def test_a_pod_does_not_end_between_two_runs_of_a_container(machine: Machine) -> None:
+    probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "initialDelaySeconds": 1, "failureThreshold": 1}
+    name = await machine.create(
+        a_pod("pod", a_container("sh", "-c", FOREVER, livenessProbe=probe), restartPolicy="OnFailure")
+    )
+    phases = set()
+
+    def seen(pod: Manifest) -> bool:
+        phases.add(pod.get("status", {}).get("phase"))
+        statuses = pod.get("status", {}).get("containerStatuses") or [{"restartCount": 0, "state": {}}]
+        return statuses[0]["restartCount"] == 1 and "running" in statuses[0]["state"]
+
+    await machine.until(name, seen)
+    assert phases <= {"Pending", "Running"}
+
+
+async def test_a_container_may_have_a_restart_policy_and_rules_of_its_own(machine: Machine, tmp_path: Path) -> None:
+    tries = f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 2 || exit 42; exit 7"
+    rule = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
+    container = a_container("sh", "-c", tries, restartPolicy="Never", restartPolicyRules=[rule])
+    other = a_container("true", name="other", restartPolicy="Never")
+    name = await machine.create(a_pod("pod", container, other, restartPolicy="Always"))
+    pod = await machine.until_phase(name, "Failed")
+    first, second = pod["status"]["containerStatuses"]
+    assert (first["restartCount"], first["state"]["terminated"]["exitCode"]) == (1, 7)
+    assert (second["restartCount"], second["state"]["terminated"]["exitCode"]) == (0, 0)
