@@ -294,8 +294,8 @@ class Process:
 
 async def _run(manager: Manager) -> None:
     from kfcore.cache.cache import CacheNotSynced
+    from kfcore.controller.http_server import CannotListen
     from kfcore.controller.leader_election import LeadershipLost
-    from kfcore.controller.observability import CannotListen
 
     try:
         await manager.run()

@@ -18,6 +18,7 @@ from kfcore.client.interface import Client
 from kfcore.controller.controller import Controller
 from kfcore.controller.events import EventRecorder
 from kfcore.controller.histogram import Histogram
+from kfcore.controller.http_server import Address, listen, parse_address
 from kfcore.controller.leader_election import LeaderElector
 from kfcore.controller.metrics_access import Gatekeeper, TlsServer
 
@@ -184,10 +185,6 @@ class Metrics:
             yield status
 
 
-class CannotListen(Exception):
-    """The address of a server is taken, or not of this machine."""
-
-
 class ObservabilityServer:
     """Serves /healthz, /readyz and /metrics while its block runs; addresses are `host:port`, None for not at all. What
     stands in the way of health or readiness is said in words, an empty text for nothing. With `tls` and a `gatekeeper`,
@@ -261,7 +258,7 @@ class ObservabilityServer:
     async def _serve(
         self,
         name: str,
-        address: tuple[str, int],
+        address: Address,
         handlers: dict[str, Callable[[web.Request], Any]],
         tls: TlsServer | None = None,
     ) -> None:
@@ -270,29 +267,13 @@ class ObservabilityServer:
         application = web.Application()
         for path, handler in handlers.items():
             application.router.add_get(path, handler)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        host, port = address
-        try:
-            await web.TCPSite(runner, host or None, port, ssl_context=tls.context if tls else None).start()
-        except OSError as error:
-            raise CannotListen(f"cannot serve {name} on {host}:{port}: {error.strerror or error}") from error
-        self.ports[name] = runner.addresses[0][1]
+        self.ports[name] = await listen(self._stack, name, address, application, tls)
 
 
 def _verdict(why_not: str) -> web.Response:
     from aiohttp import web
 
     return web.Response(status=503, text=why_not) if why_not else web.Response(text="ok")
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """`host:port` or `:port` (all interfaces). Raises ValueError saying what was expected."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"address {text!r}: expected HOST:PORT or :PORT, such as 127.0.0.1:8080")
-    return host.strip("[]"), int(port)
 
 
 def configure_logging(level: str = "info", format: Literal["json", "console"] = "json") -> None:

@@ -14,9 +14,9 @@ from kfcore.api.resource import Resource
 from kfcore.cache.cache import CacheNotSynced
 from kfcore.client.errors import Forbidden
 from kfcore.controller.controller import Request, Result
+from kfcore.controller.http_server import parse_address
 from kfcore.controller.leader_election import LeaderElector, LeadershipLost
 from kfcore.controller.manager import Manager
-from kfcore.controller.observability import parse_address
 from kfcore.testing import FakeClient, FakeClock
 
 AnyPod = untyped(Pod.resource)

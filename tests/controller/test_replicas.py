@@ -170,7 +170,7 @@ class Hangs(TwoSteps):
 async def main():
     async with await ClusterClient.at(os.environ["URL"], token=os.environ["TOKEN"]) as client:
         lease = LeaderElector(client, SystemClock(), name="two-steps", namespace="default", identity="me")
-        manager = Manager(client, leader_election=lease)
+        manager = Manager(client, leader_election=lease, grace_period=600)
         manager.add_controller((Hangs if os.environ.get("HANGS") else TwoSteps)(manager), Pod)
         manager.stop_on_signals()
         await manager.run()
