@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator
 
@@ -85,3 +86,21 @@ async def test_probes_and_hooks_run_where_the_container_runs(pods: Pods) -> None
     }
     await pods.create("pod", "sh", "-c", FOREVER, container=container)
     assert await pods.until("pod", ready)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a container as another user")
+async def test_another_user_has_the_files_of_the_kubelet_too(pods: Pods) -> None:
+    script = (
+        "id -u; test -s /var/run/secrets/kubernetes.io/serviceaccount/token && echo token; "
+        "echo -n bye > /dev/termination-log; touch /data/mine && echo written"
+    )
+    await pods.create(
+        "pod",
+        *("sh", "-c", script),
+        container={"volumeMounts": [{"name": "data", "mountPath": "/data"}], "workingDir": "/"},
+        volumes=[{"name": "data", "emptyDir": {}}],
+        securityContext={"runAsUser": 65534},
+    )
+    pod = await pods.until("pod", lambda pod: pod.get("status", {}).get("phase") in ("Succeeded", "Failed"))
+    assert (await pods.log("pod")).split() == ["65534", "token", "written"]
+    assert terminated(pod)["message"] == "bye"
