@@ -37,6 +37,21 @@ from kfcore_local.pods import LocalPod
 from kfcore_local.sandboxes import Sandboxes, SharedMachine
 from kfcore_local.usage import Owner
 
+_NSLOOKUP = """\
+#!/bin/sh
+test -x {python} && test -r {source} && exec {python} -I {source} "$@"
+for name; do
+  case $name in -*) continue;; esac
+  found=$(getent ahostsv4 "$name") || {{ echo "** server can't find $name: NXDOMAIN"; exit 1; }}
+  for address in $(echo "$found" | cut -d ' ' -f 1 | sort -u); do
+    printf 'Name:\\t%s\\nAddress: %s\\n' "$name" "$address"
+  done
+  exit 0
+done
+echo "Usage: nslookup NAME" >&2
+exit 1
+"""
+
 
 class Kubelet:
     """Runs the pods of `node_name`. Keeps its files under `root`; containers that name no working directory run in
@@ -200,10 +215,10 @@ def _clear(directories: Iterable[Path]) -> None:
 
 
 def install_tools(directory: Path) -> Path:
-    """The programs that a pod finds before the machine's own."""
+    """The programs that a pod finds before the machine's own. A user who may not run our Python has `getent`."""
     directory.mkdir(parents=True, exist_ok=True)
     script = directory / "nslookup"
-    source = Path(__file__).with_name("nslookup.py")
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I {shlex.quote(str(source))} "$@"\n')
+    python, source = shlex.quote(sys.executable), shlex.quote(str(Path(__file__).with_name("nslookup.py")))
+    script.write_text(_NSLOOKUP.format(python=python, source=source))
     script.chmod(0o755)
     return directory.resolve()

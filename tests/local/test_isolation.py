@@ -99,6 +99,16 @@ async def test_a_name_that_is_not_there_is_told_so(pods: Pods) -> None:
     assert (await pods.said("getent hosts no-such-service.default.svc.cluster.local; echo $?")).strip() == "2"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs containers as other users")
+async def test_nslookup_answers_a_user_who_may_not_run_our_python(pods: Pods) -> None:
+    address = await pods.start("web", "sleep", "1000", labels={"app": "web"})
+    await pods.service("web", "web", clusterIP="None")
+    script = "until nslookup web; do sleep 0.05; done > /dev/null; nslookup web; id -u"
+    container = {"securityContext": {"runAsUser": 65534}}
+    said = await pods.said(script, container=container)
+    assert said == f"Name:\tweb\nAddress: {address}\n65534\n"
+
+
 async def test_each_pod_has_its_own_address_hostname_and_loopback(pods: Pods, tmp_path: Path) -> None:
     address = await serve(pods, tmp_path, "web", port=8765, bind="127.0.0.1")
     own_address = "import socket as s; print(s.gethostbyname(s.gethostname()))"
