@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+import msgspec
+
+from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest, rfc3339
 from kfcore.apiserver.protobuf_messages import MESSAGES, SERVER_WRITTEN
 from kfcore.client.errors import BadRequest, UnsupportedMediaType
@@ -42,7 +45,7 @@ def read_object(body: bytes) -> Manifest:
         if message is None:
             raise UnsupportedMediaType(f"{kind} cannot be read as protobuf: send it as application/json")
         return {"apiVersion": api_version, "kind": kind, **_message(message, envelope.get(2, b""))}
-    except (IndexError, KeyError, AttributeError, TypeError, UnicodeDecodeError) as error:
+    except (IndexError, KeyError, AttributeError, TypeError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise BadRequest(f"the body is not a Kubernetes protobuf message: {error!r}") from error
 
 
@@ -95,6 +98,8 @@ def _value(type_: str, raw: Any) -> Any:
         case "t":
             seconds = dict(_parts(raw)).get(1, 0)
             return rfc3339(datetime.fromtimestamp(seconds, UTC)) if seconds else None
+        case "j":
+            return decode_json(dict(_parts(raw)).get(1, b"{}"))
         case "I":
             parts = dict(_parts(raw))
             return parts.get(3, b"").decode() if parts.get(1) else parts.get(2, 0)

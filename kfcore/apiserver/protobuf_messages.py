@@ -2,13 +2,14 @@
 
 # Field numbers, by message. A field is `number:name:type`; without a type it is a string. Types: `i` integer and `?`
 # boolean, both left out when zero and kept with `!` (where Kubernetes tells zero from absent); `b` bytes; `t` time;
-# `q` quantity; `I` integer or string; `[]x` a list; `{}x` a map from strings; any other name is a message below. A
-# field named `+` is a struct of its own in Go whose fields stand directly in the JSON object. A kind whose versions
-# differ has a message a version.
+# `q` quantity; `I` integer or string; `j` JSON; `[]x` a list; `{}x` a map from strings; any other name is a message
+# below. A field named `+` is a struct of its own in Go whose fields stand directly in the JSON object. A kind whose
+# versions differ has a message a version.
 MESSAGES: dict[str, str] = {
     "ObjectMeta": "1:name 2:generateName 3:namespace 4:selfLink 5:uid 6:resourceVersion 7:generation:i "
     "8:creationTimestamp:t 9:deletionTimestamp:t 10:deletionGracePeriodSeconds:i! 11:labels:{}s 12:annotations:{}s "
-    "13:ownerReferences:[]OwnerReference 14:finalizers:[]s",
+    "13:ownerReferences:[]OwnerReference 14:finalizers:[]s 17:managedFields:[]ManagedFieldsEntry",
+    "ManagedFieldsEntry": "1:manager 2:operation 3:apiVersion 4:time:t 6:fieldsType 7:fieldsV1:j 8:subresource",
     "OwnerReference": "1:kind 3:name 4:uid 5:apiVersion 6:controller:?! 7:blockOwnerDeletion:?!",
     "LabelSelector": "1:matchLabels:{}s 2:matchExpressions:[]LabelSelectorRequirement",
     "LabelSelectorRequirement": "1:key 2:operator 3:values:[]s",
