@@ -60,6 +60,11 @@ def _admit_namespace(namespace: Manifest) -> None:
     namespace["status"] = {"phase": "Active"}
 
 
+def _keep_namespace(namespace: Manifest, previous: Manifest) -> None:
+    """`/finalize` alone takes what holds a namespace."""
+    namespace["spec"] = previous.get("spec") or {}
+
+
 # ── events and leases ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -133,6 +138,7 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         "namespaces": Strategy(
             default=_default_namespace,
             on_create=_admit_namespace,
+            on_update=_keep_namespace,
             names=dns_label,
             generation=False,
             returns_deleted=True,

@@ -137,6 +137,9 @@ def _kind(api_version: str, kind: str, plural: str, short_names: str, options: s
 
 _EXTRA: dict[tuple[str, str], tuple[Subresource, ...]] = {
     ("", "pods"): _POD_SUBRESOURCES,
+    ("certificates.k8s.io", "certificatesigningrequests"): (
+        Subresource("approval", "CertificateSigningRequest", "certificates.k8s.io", "v1", _UPDATE),
+    ),
     ("", "namespaces"): (Subresource("finalize", "Namespace", "", "v1", ("update",)),),
     ("", "nodes"): (Subresource("proxy", "NodeProxyOptions", "", "v1", _PROXY),),
     ("", "services"): (Subresource("proxy", "ServiceProxyOptions", "", "v1", _PROXY),),

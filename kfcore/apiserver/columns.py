@@ -19,7 +19,7 @@ from kfcore.apiserver.cells import (
     spec_of,
     status_of,
 )
-from kfcore.apiserver.duration import UNKNOWN, age
+from kfcore.apiserver.duration import UNKNOWN, age, human_duration
 from kfcore.apiserver.workload_columns import WORKLOAD_TABLES
 
 
@@ -189,6 +189,20 @@ def _autoscaler(obj: Manifest, now: datetime) -> list[Any]:
     ]
 
 
+def _signing_request(obj: Manifest, now: datetime) -> list[Any]:
+    spec, status = spec_of(obj), status_of(obj)
+    kinds = [condition.get("type", "") for condition in status.get("conditions") or ()]
+    state = [kind for kind in ("Approved", "Denied", "Failed") if kind in kinds] or ["Pending"]
+    if status.get("certificate"):
+        state.append("Issued")
+    seconds = spec.get("expirationSeconds")
+    duration = NONE if seconds is None else human_duration(seconds)
+    return [
+        name_of(obj), age_of(obj, now), spec.get("signerName", NONE), spec.get("username", ""), duration,
+        ",".join(state),
+    ]  # fmt: skip
+
+
 def _scale(obj: Manifest, now: datetime) -> list[Any]:
     return [name_of(obj), spec_of(obj).get("replicas", 0), status_of(obj).get("replicas", 0), age_of(obj, now)]
 
@@ -321,6 +335,9 @@ BUILTIN_TABLES: dict[tuple[str, str], BuiltinTable] = WORKLOAD_TABLES | {
             "VolumeMode",
         ),
         _volume,
+    ),
+    ("certificates.k8s.io", "certificatesigningrequests"): BuiltinTable(
+        columns("Name,Age,SignerName,Requestor,RequestedDuration,Condition"), _signing_request
     ),
     ("autoscaling", "scales"): BuiltinTable(columns("Name,Desired#,Available#,Age"), _scale),
     ("autoscaling", "horizontalpodautoscalers"): BuiltinTable(

@@ -174,8 +174,14 @@ class GarbageCollector:
         if any(next(collection.select(namespace), None) for collection in storage.collections.values()):
             return
         kind = self._kind(found)
-        if kind is not None and not found.manifest["metadata"].get("finalizers"):
-            self._objects.remove(kind, found)
+        if kind is not None and "kubernetes" in (found.manifest.get("spec") or {}).get("finalizers", ()):
+            # What else holds the namespace goes on holding it; without, it goes with this.
+            self._objects.update(kind, "", namespace, _without_own_finalizer, subresource="finalize")
+
+
+def _without_own_finalizer(namespace: Manifest) -> Manifest:
+    left = [item for item in namespace["spec"]["finalizers"] if item != "kubernetes"]
+    return {**namespace, "spec": {"finalizers": left} if left else {}}
 
 
 def _waits_for_dependents(manifest: Manifest) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.names import dns_subdomain
 from kfcore.apiserver.rollout_rules import number_or_percent
 from kfcore.apiserver.status import FieldError, invalid_value, required, unsupported
 from kfcore.apiserver.workloads import part
@@ -34,6 +35,8 @@ def validate_ingress(ingress: Manifest, previous: Manifest | None) -> list[Field
     if backend := spec.get("defaultBackend"):
         errors += _validate_backend(backend, "spec.defaultBackend")
     for number, rule in enumerate(spec.get("rules") or ()):
+        if (host := rule.get("host") or "") and (why := dns_subdomain(host.removeprefix("*."))):
+            errors.append(invalid_value(f"spec.rules[{number}].host", host, why))
         http = rule.get("http")
         if http is None:
             continue

@@ -179,6 +179,12 @@ MESSAGES: dict[str, str] = {
     "MetricSpec": "1:type 4:resource:ResourceMetric",
     "ResourceMetric": "1:name 2:target:MetricTarget",
     "MetricTarget": "1:type 2:value:q 3:averageValue:q 4:averageUtilization:i!",
+    "CertificateSigningRequest": "1:metadata:ObjectMeta 2:spec:CertificateSpec 3:status:CertificateStatus",
+    "CertificateSpec": "1:request:b 2:username 3:uid 4:groups:[]s 5:usages:[]s 6:extra:{}ExtraValue 7:signerName "
+    "8:expirationSeconds:i!",
+    "CertificateStatus": "1:conditions:[]CertificateCondition 2:certificate:b",
+    "CertificateCondition": "1:type 2:reason 3:message 4:lastUpdateTime:t 5:lastTransitionTime:t 6:status",
+    "ExtraValue": "1:items:[]s",
     "TokenRequest": "1:metadata:ObjectMeta 2:spec:TokenRequestSpec 3:status:Empty",
     "TokenRequestSpec": "1:audiences:[]s 3:boundObjectRef:BoundObject 4:expirationSeconds:i!",
     "BoundObject": "1:kind 2:apiVersion 3:name 4:uid",

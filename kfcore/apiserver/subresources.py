@@ -84,6 +84,11 @@ class Subresources:
                 return await proxy.respond(route, request, self._objects, self._pod_processes)
             case "pods", "ephemeralcontainers" | "resize", "PUT" | "PATCH":
                 return self._change_pod(route, request)
+            case "certificatesigningrequests", "approval", "GET":
+                stored = self._objects.read(route.kind, route.namespace, route.name)
+                return self._writing.answer(route.kind, stored, request)
+            case "certificatesigningrequests", "approval", "PUT":
+                return self._approve(route, request)
             case "namespaces", "finalize", "PUT":
                 return self._finalize(route, request)
         if not any(sub.name == route.subresource for sub in route.kind.subresources):
@@ -240,6 +245,28 @@ class Subresources:
             validate=partial(pod_changes.validate_change, part),
         )
         return self._writing.answer(kind, stored, request)
+
+    # ── certificates ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _approve(self, route: Route, request: Request) -> Response:
+        """Conditions are what this is for; nothing else of the body counts."""
+        body = self._writing.manifest(route.kind, request)
+
+        def change(csr: Manifest) -> Manifest:
+            wanted, now = body.get("status") or {}, self._objects.now()
+            listed = wanted.get("conditions") if isinstance(wanted, dict) else None
+            conditions = [
+                {**item, "lastUpdateTime": item.get("lastUpdateTime") or now, "lastTransitionTime": now}
+                for item in (listed if isinstance(listed, list) else ())
+                if isinstance(item, dict)
+            ]
+            given = body.get("metadata")
+            version = given.get("resourceVersion") if isinstance(given, dict) else None
+            metadata = {**csr["metadata"], "resourceVersion": version or csr["metadata"]["resourceVersion"]}
+            return {**csr, "metadata": metadata, "status": {**(csr.get("status") or {}), "conditions": conditions}}
+
+        stored = self._objects.update(route.kind, "", route.name, change, subresource="status")
+        return self._writing.answer(route.kind, stored, request)
 
     # ── namespaces ───────────────────────────────────────────────────────────────────────────────────────────────────
 

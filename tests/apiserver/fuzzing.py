@@ -52,7 +52,7 @@ JUNK: tuple[Any, ...] = (
 )  # fmt: skip
 SUBRESOURCES = (
     "status", "scale", "binding", "eviction", "log", "exec", "resize", "ephemeralcontainers", "token", "finalize",
-    "proxy",
+    "proxy", "approval",
 )  # fmt: skip
 
 

@@ -92,3 +92,22 @@ async def test_a_bound_pod_is_given_time_and_an_unbound_one_goes_at_once() -> No
     assert (pod.name, pod.metadata.deletion_grace_period_seconds) == ("p", 7)
     await client.delete(Pod, "p", grace_period_seconds=0)
     assert await client.list(Pod) == []
+
+
+async def test_a_namespace_waits_for_what_else_holds_it() -> None:
+    held = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}, "spec": {"finalizers": ["a.b/c"]}}
+    client = FakeClient(held)
+    await client.delete(Namespace, "team")
+    assert client.server.storage.collection("namespaces").get("", "team").manifest["spec"] == {"finalizers": ["a.b/c"]}  # type: ignore[union-attr]
+    await client.patch(Namespace, "team", "", {"spec": {"finalizers": []}})
+    assert (await client.get(Namespace, "team")).metadata.name == "team", "its spec does not change this way"
+
+
+async def test_a_namespace_goes_with_the_last_finalizer_of_its_own() -> None:
+    held = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team", "finalizers": ["a.b/c"]}}
+    client = FakeClient(held)
+    await client.delete(Namespace, "team")
+    assert (await client.get(Namespace, "team")).metadata.deletion_timestamp
+    await client.patch(Namespace, "team", "", {"metadata": {"finalizers": []}})
+    with pytest.raises(NotFound):
+        await client.get(Namespace, "team")

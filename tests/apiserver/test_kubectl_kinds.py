@@ -152,3 +152,13 @@ def test_a_quota_is_told_to_who_runs_into_it(kubectl: Kubectl) -> None:
     assert 'configmaps "c" is forbidden: exceeded quota: none' in refused.err
     assert "count/configmaps  0     0" in kubectl("describe", "quota", "none").out
     kubectl("delete", "quota", "none")
+
+
+def test_a_certificate_is_approved(kubectl: Kubectl) -> None:
+    spec = {"request": "eA==", "signerName": "example.com/s", "usages": ["client auth"]}
+    api_version = "certificates.k8s.io/v1"
+    kubectl.apply(
+        {"apiVersion": api_version, "kind": "CertificateSigningRequest", "metadata": {"name": "c"}, "spec": spec}
+    )
+    assert "approved" in kubectl("certificate", "approve", "c").out
+    assert "Approved" in kubectl("get", "csr", "c").out
