@@ -85,7 +85,7 @@ class Hub:
 
     def refuse(self, error: OSError) -> None:
         """Tell that there will be no pods here, and why."""
-        _send(self._control, {"failed": str(error)})
+        _send(self._control, {"failed": error.strerror or str(error), "errno": error.errno or 0})
 
     def set_up(self) -> None:
         """Its own mounts and network. Raises OSError."""

@@ -5,6 +5,7 @@ again when it was killed. Pods and commands come in, descriptors and supervisors
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import marshal
 import socket
@@ -156,7 +157,7 @@ class Hub:
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
         elif "failed" in message:
-            self._lost(message["failed"])
+            self._lost(_why(message["errno"], message["failed"]))
         elif "supervisor" in message:
             supervisor = self._supervisors.get(message["supervisor"])
             for level, kind, credentials in ancillary:
@@ -257,6 +258,16 @@ class _InPod:
     async def gone(self) -> None:
         """The hub reaps it; that it has closed its ends is all there is to know."""
         self._hub.forget(self._mark)
+
+
+def _why(number: int, text: str) -> str:
+    """What keeps this machine from making namespaces, and the setting behind it."""
+    settings = {
+        errno.ENOSPC: "the sysctl user.max_user_namespaces allows no more user namespaces",
+        errno.EPERM: "a container's seccomp profile, or the sysctl kernel.unprivileged_userns_clone or "
+        "kernel.apparmor_restrict_unprivileged_userns, forbids user namespaces",
+    }
+    return settings.get(errno.EPERM if number == errno.EACCES else number, text)
 
 
 def _plain(pod: PodNamespaces) -> dict[str, Any]:
