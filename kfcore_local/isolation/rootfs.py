@@ -158,7 +158,7 @@ def can_overlay(base: str) -> bool:
     layer = base + "/layer"
     for part in (layer, layer + "/upper", layer + "/work"):
         os.mkdir(part)
-    data = f"lowerdir=/etc,upperdir={layer}/upper,workdir={layer}/work,userxattr"
+    data = f"lowerdir={_escaped(base)}/lower,upperdir={_escaped(layer)}/upper,workdir={_escaped(layer)}/work,userxattr"
     try:
         syscalls.mount("overlay", base + "/target", "overlay", 0, data)
     except OSError:

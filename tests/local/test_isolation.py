@@ -215,6 +215,31 @@ async def test_without_overlays_files_are_read_only_but_for_volumes_and_temporar
     assert os.listdir(tmp_path / "volume") == ["b"]
 
 
+WRITABLE = """
+import asyncio, sys
+from pathlib import Path
+from kfcore_local.isolation.hub_client import Hub
+
+async def main():
+    hub = Hub(Path(sys.argv[1]))
+    await hub.start()
+    print(hub.writable)
+    await hub.stop()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="unshare is not installed")
+def test_files_are_overlaid_where_a_container_runtime_has_mounted_some_of_them(tmp_path: Path) -> None:
+    (tmp_path / "hosts").touch()
+    mounted = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    python = [sys.executable, "-c", WRITABLE, str(tmp_path / "hub")]
+    command = ["unshare", "-Urm", "sh", "-c", mounted, str(tmp_path / "hosts"), *python]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "True\n", ended.stderr
+
+
 async def test_a_pod_does_not_see_other_processes_nor_the_clusters_own_files(pods: Pods) -> None:
     folder = pods.cluster.kubeconfig.parent
     said = await pods.said(
