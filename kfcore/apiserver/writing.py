@@ -176,7 +176,8 @@ class Writing:
             raise method_not_allowed()
         body, validation = self._read(route.kind, request)
         if self.creates(route):
-            if (body.get("metadata") or {}).get("name") != route.name:
+            metadata = body.get("metadata")
+            if not isinstance(metadata, dict) or metadata.get("name") != route.name:
                 raise bad_request("the name of the object does not match the name on the URL")
             return self._create(route, request, body, validation)
         stored = self._objects.update(

@@ -224,4 +224,5 @@ async def test_a_put_creates_what_is_not_there_of_some_kinds(ask: Conversation) 
     assert (await ask("PUT", endpoints, {"metadata": {"name": "e"}}))[0] == 200
     assert (await ask("PUT", lease, {"metadata": {"name": "l"}, "spec": {}}))[0] == 201
     assert (await ask("PUT", f"{NAMESPACE}/configmaps/c", {"metadata": {"name": "c"}}))[0] == 404
-    assert (await ask("PUT", f"{NAMESPACE}/endpoints/f", {"metadata": {"name": "g"}}))[0] == 400
+    for metadata in ({"name": "g"}, "f", None):
+        assert (await ask("PUT", f"{NAMESPACE}/endpoints/f", {"metadata": metadata}))[0] == 400
