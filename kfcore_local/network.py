@@ -195,9 +195,6 @@ class Network:
         opened.setblocking(False)
         return opened
 
-    async def connect(self, pod_uid: str, host: str, port: int) -> Connection:
-        return await asyncio.open_connection(host, port)
-
     async def reach(self, uid: str, address: str, port: int) -> Connection:
         return await container_streams.connect([address or self.host_ip, self.host_ip], port)
 
@@ -220,7 +217,7 @@ class Network:
         def replace(match: re.Match[str]) -> str:
             is_path = match.string[match.end() : match.end() + 1] == "/" and match["before"] != "://"
             endpoint = self._find(pod, match, predict=predict)
-            if endpoint is None or (is_path and not match["port"]):
+            if endpoint is None or (is_path and not match["port"]) or _is_a_word_of_code(match):
                 return match[0]
             port = f":{self._port(pod, endpoint, int(match['port']))}" if match["port"] else ""
             return f"{match['before']}{endpoint.address}{port}"
@@ -306,6 +303,12 @@ def _serves(pod: LocalPod, name: str, service: LocalService | None) -> bool:
 def _selects(service: LocalService | None, labels: Mapping[str, str]) -> bool:
     selector = service.spec.selector if service else {}
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+
+
+def _is_a_word_of_code(match: re.Match[str]) -> bool:
+    """Whether a program of several lines may mean something else by it: `from aiohttp import web`."""
+    is_bare = "-" not in match["name"] and not match["namespace"] and not match["port"]
+    return is_bare and "\n" in match.string and match["before"] not in ("://", '"', "'", "@")
 
 
 def _are_peers(pod: LocalPod, service: LocalService) -> bool:

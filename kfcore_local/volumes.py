@@ -57,7 +57,7 @@ def _mount_problem(volume: Volume | None, mount: VolumeMount) -> str:
         return "the pod has no such volume"
     path = os.path.normpath(mount.mount_path)
     if volume.host_path is not None and os.path.normpath(volume.host_path.path) == path:
-        return "" if os.path.exists(path) else f"hostPath {path} does not exist"
+        return _host_path_problem(path, volume.host_path.type)
     if volume.empty_dir is not None and path == SHARED_MEMORY:
         return ""
     return (
@@ -65,6 +65,15 @@ def _mount_problem(volume: Volume | None, mount: VolumeMount) -> str:
         f"mountPath, an emptyDir at {SHARED_MEMORY}, a persistentVolumeClaim at the workingDir, and what is made of "
         "API objects (configMap, secret, downwardAPI, projected)"
     )
+
+
+def _host_path_problem(path: str, type_: str) -> str:
+    if type_ == "DirectoryOrCreate":
+        try:
+            os.makedirs(path, mode=0o755, exist_ok=True)
+        except OSError as error:
+            return f"hostPath {path} cannot be made: {error.strerror}"
+    return "" if os.path.exists(path) else f"hostPath {path} does not exist"
 
 
 def _named(container: Container) -> str:

@@ -183,6 +183,16 @@ async def test_a_pod_that_the_kubelet_cannot_run_fails_with_the_reason(machine: 
     assert "null byte" in str(pod["status"])
 
 
+async def test_a_host_path_that_may_be_made_is(machine: Machine, tmp_path: Path) -> None:
+    path = str(tmp_path / "new" / "directory")
+    container = a_container("sh", "-c", f"echo here > {path}/file")
+    container["volumeMounts"] = [{"name": "data", "mountPath": path}]
+    volumes = [{"name": "data", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}]
+    name = await machine.create(a_pod("pod", container, volumes=volumes))
+    await machine.until_phase(name, "Succeeded")
+    assert (tmp_path / "new" / "directory" / "file").read_text() == "here\n"
+
+
 async def test_a_host_path_at_its_own_place_passes(machine: Machine, tmp_path: Path) -> None:
     container = a_container("true", volumeMounts=[{"name": "data", "mountPath": str(tmp_path)}])
     name = await machine.create(
@@ -259,3 +269,14 @@ async def _owner(machine: Machine, name: str) -> str:
     existing = [obj for obj in await machine.client.list(CONFIG_MAP) if obj.name == name]
     owner = existing[0] if existing else await machine.client.create(CONFIG_MAP, {"metadata": {"name": name}})
     return owner.metadata.uid
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+async def test_a_full_disk_is_told_with_what_to_do_and_the_container_goes_on(machine: Machine, tmp_path: Path) -> None:
+    script = f"cd {tmp_path}/kubelet/pods/*; mkdir main; ln -s /dev/full main/0.log"
+    prepare = a_container("sh", "-c", script, name="first")
+    name = await machine.run("sh", "-c", "echo lost", initContainers=[prepare])
+    await machine.until_phase(name, "Succeeded")
+    [told] = await machine.events("FreeDiskSpaceFailed")
+    assert told.startswith("output of container main is lost")
+    assert told.endswith("No space left on device; make room there")

@@ -96,6 +96,16 @@ def test_a_file_whose_name_resembles_a_peers_is_left_alone(network: Network) -> 
     assert network.rewrite_argument(pod, "digits-master-0") == "digits-master-0"
 
 
+def test_a_program_may_have_words_that_are_names_of_services(network: Network) -> None:
+    network.service_changed(a_service("web"))
+    program = "from aiohttp import web\nfetch('web')\nfetch('http://web:80')"
+    lines = network.rewrite_argument(a_pod("client"), program).splitlines()
+    assert lines[0] == "from aiohttp import web"
+    assert lines[1].startswith("fetch('127.")
+    assert lines[2].startswith("fetch('http://127.")
+    assert network.rewrite_argument(a_pod("client"), "ping web").startswith("ping 127.")
+
+
 def test_arguments_name_services(network: Network) -> None:
     network.service_changed(a_service("digits-master-0", "digits"))
     script = "until nslookup digits-master-0; do sleep 2; done"
