@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,15 +39,18 @@ class Selection:
 
 
 class ContainerLog:
-    """One attempt's log. Written by the kubelet only; any number of readers follow it without polling."""
+    """One attempt's log. Written by the kubelet only; any number of readers follow it without polling. `lost` is told
+    once, and why, when output could not be written.
+    """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, lost: Callable[[OSError], None] | None = None) -> None:
         self.path = path
         self.closed = False
         self._clock = clock
         self._file = path.open("ab", buffering=0)
         self._changed = asyncio.Event()
         self._full = False
+        self._lost = lost
         self._size = self._file.tell()
         self._rotated = sorted(int(file.suffix[1:]) for file in path.parent.glob(f"{path.name}.[0-9]*"))
         """The numbers of the files that made way, oldest first."""
@@ -68,6 +71,8 @@ class ContainerLog:
         except OSError as error:
             if not self._full:
                 log.warning("log.lost", path=str(self.path), error=errno.errorcode.get(error.errno or 0, str(error)))
+                if self._lost is not None:
+                    self._lost(error)
             self._full = True
         self._size += len(entries)
         # Between lines, so that a file begins with one; but not for ever, if there is none.

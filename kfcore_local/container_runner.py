@@ -319,7 +319,13 @@ class ContainerRunner:
         self._directory.mkdir(parents=True, exist_ok=True)
         if self.previous_log is not None:
             self.previous_log.remove()
-        return ContainerLog(self._directory / f"{self.record.restart_count}.log", self._machine.clock)
+        path = self._directory / f"{self.record.restart_count}.log"
+        return ContainerLog(path, self._machine.clock, self._output_lost)
+
+    def _output_lost(self, error: OSError) -> None:
+        name, where = self.record.container.name, self._directory
+        message = f"output of container {name} is lost: cannot write below {where}: {error.strerror}; make room there"
+        self._event("FreeDiskSpaceFailed", message, warning=True)
 
     def _event(self, reason: str, message: str, *, warning: bool = False) -> None:
         recorder = self._machine.recorder

@@ -139,3 +139,13 @@ async def test_the_next_kubelet_finds_all_files_of_a_log_and_removes_them(log: C
     assert await text(again) == b"".join(lines)
     again.remove()
     assert files(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+async def test_on_a_full_disk_output_is_lost_and_that_is_told_once(tmp_path: Path) -> None:
+    told: list[OSError] = []
+    (tmp_path / "0.log").symlink_to("/dev/full")
+    log = ContainerLog(tmp_path / "0.log", SystemClock(), told.append)
+    log.write("stdout", b"one\n")
+    log.write("stdout", b"two\n")
+    assert [error.strerror for error in told] == ["No space left on device"]
