@@ -189,6 +189,10 @@ class Network:
 
     # ── connecting to pods ───────────────────────────────────────────────────────────────────────────────────────────
 
+    def port_of(self, uid: str, port: int) -> int:
+        mapped = (endpoint.ports.get(port) for endpoint in self._endpoints.values() if endpoint.taken_by == uid)
+        return next((found for found in mapped if found is not None), port)
+
     def open_socket(self) -> socket.socket:
         """Pods are on this machine's own network."""
         opened = socket.socket()

@@ -53,12 +53,12 @@ class PodNetwork(Protocol):
         """What the network tells each container of a pod."""
         ...
 
-    def open_socket(self) -> socket.socket:
-        """A TCP socket that does not block, from which pods' addresses can be connected to."""
+    def port_of(self, uid: str, port: int) -> int:
+        """Where a pod listens that was told another port than its manifest says."""
         ...
 
-    async def connect(self, pod_uid: str, host: str, port: int) -> Connection:
-        """To what listens at `port` of the pod's address `host`, or of another host. Raises OSError."""
+    def open_socket(self) -> socket.socket:
+        """A TCP socket that does not block, from which pods' addresses can be connected to."""
         ...
 
     async def reach(self, uid: str, address: str, port: int) -> Connection:

@@ -112,11 +112,21 @@ def _send(datagrams: socket.socket, reply: bytes, client: Any) -> None:
 
 def upstream_servers() -> list[str]:
     """This machine's name servers."""
+    return [fields[1] for fields in _resolver_lines() if fields[0] == "nameserver"]
+
+
+def upstream_searches() -> list[str]:
+    """The domains in which this machine looks for names."""
+    found = [fields[1:] for fields in _resolver_lines() if fields[0] == "search"]
+    return [search for search in (found[-1] if found else []) if search != "."]
+
+
+def _resolver_lines() -> list[list[str]]:
     try:
-        lines = RESOLV_CONF.read_text(errors="replace").splitlines()
+        text = RESOLV_CONF.read_text(errors="replace")
     except OSError:
         return []
-    return [fields[1] for line in lines if len(fields := line.split()) > 1 and fields[0] == "nameserver"]
+    return [fields for line in text.splitlines() if len(fields := line.split()) > 1]
 
 
 async def _ask_upstream(message: bytes, *, stream: bool) -> bytes | None:

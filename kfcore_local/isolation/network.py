@@ -2,8 +2,8 @@
 names, and reaches them by their cluster IPs. Services and EndpointSlices come in from the cluster, sockets in that
 network from the hub; a name server, and a proxy for each cluster IP, go out.
 
-None of it is on this machine's own network. From there `open_socket`, `connect` and `reach` lead in; and out of it
-leads a proxy: pods reach other machines by TCP, at the ports of `OUTBOUND_PORTS`.
+None of it is on this machine's own network. From there `open_socket` and `reach` lead in; and out of it leads a
+proxy: pods reach other machines by TCP, at the ports of `OUTBOUND_PORTS`.
 """
 
 from __future__ import annotations
@@ -123,13 +123,11 @@ class IsolatedNetwork:
             return {}
         return {"KUBERNETES_SERVICE_HOST": API_ADDRESS, "KUBERNETES_SERVICE_PORT": str(API_PORT)}
 
+    def port_of(self, uid: str, port: int) -> int:
+        return port
+
     def open_socket(self) -> socket.socket:
         return self._hub.open_socket()
-
-    async def connect(self, pod_uid: str, host: str, port: int) -> Connection:
-        if not host.startswith(OWN_NETWORKS):
-            return await asyncio.open_connection(host, port)
-        return await asyncio.open_connection(sock=await open_connection(self.open_socket(), host, port))
 
     async def reach(self, uid: str, address: str, port: int) -> Connection:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kfcore_local.isolation.directory import DOMAIN
@@ -24,13 +25,13 @@ def hostname(pod: LocalPod) -> str:
     return pod.spec.hostname or pod.name[:_LONGEST_HOSTNAME].rstrip("-.")
 
 
-def files(pod: LocalPod, address: str, name_server: str) -> dict[str, str]:
-    """Texts by path."""
+def files(pod: LocalPod, address: str, name_server: str, machine_searches: Sequence[str]) -> dict[str, str]:
+    """Texts by path. `machine_searches` are the domains in which this machine looks for names."""
     return {
         "/etc/hostname": hostname(pod) + "\n",
         "/etc/hosts": _hosts(pod, address),
         "/etc/nsswitch.conf": _lookups(),
-        "/etc/resolv.conf": _resolver(pod, name_server),
+        "/etc/resolv.conf": _resolver(pod, name_server, machine_searches),
     }
 
 
@@ -43,12 +44,12 @@ def _hosts(pod: LocalPod, address: str) -> str:
     return f"# Kubernetes-managed hosts file.\n{_LOOPBACK}{address}\t{names}\n{more}"
 
 
-def _resolver(pod: LocalPod, name_server: str) -> str:
+def _resolver(pod: LocalPod, name_server: str, machine_searches: Sequence[str]) -> str:
     """By the pod's DNS policy. Whatever the policy, this machine's own servers are asked through ours."""
     servers, options = [name_server], ["ndots:5"]
-    searches = [f"{pod.namespace}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN]
+    searches = [f"{pod.namespace}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN, *machine_searches]
     if pod.spec.dns_policy == "Default":
-        searches, options = [], []
+        searches, options = list(machine_searches), []
     elif pod.spec.dns_policy == "None":
         servers, searches, options = [], [], []
     config = pod.spec.dns_config or DnsConfig()

@@ -14,6 +14,7 @@ from kfcore_local.images import ImageMap
 from kfcore_local.isolation import mounts, pod_files
 from kfcore_local.isolation.addresses import GATEWAY
 from kfcore_local.isolation.hub_client import Hub, PodLauncher, PodNamespaces
+from kfcore_local.isolation.name_server import upstream_searches
 from kfcore_local.isolation.network import IsolatedNetwork
 from kfcore_local.launcher import StartFailed
 from kfcore_local.pods import LocalPod
@@ -56,7 +57,7 @@ class IsolatedSandboxes:
         place = {
             "places": [directory, "/var/tmp", *filter(None, map(os.environ.get, ("HOME", "TMPDIR")))],
             "hidden": [*self._hidden, *map(str, scratch.directories())],
-            "files": pod_files.files(pod, address, GATEWAY),
+            "files": pod_files.files(pod, address, GATEWAY, upstream_searches()),
             "mounts": [(self._tools, "", self._tools, True), *mounted, *own],
         }
         return Place(PodLauncher(self._hub, namespaces, place), directory)
