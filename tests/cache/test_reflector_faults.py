@@ -191,6 +191,23 @@ async def test_a_list_that_fails_is_tried_again_with_growing_delays(
         assert seen.lines == ["+a"]
 
 
+async def test_many_whose_server_went_away_do_not_come_back_at_once(server: FakeClient, clock: FakeClock) -> None:
+    clients = [FakeClient(clock=clock, server=server.server) for _ in range(20)]
+    times: set[float] = set()
+    tasks = []
+    for client in clients:
+        client.faults.fail("watch", Pod, status(500, "InternalError"))
+        cache = Cache(client, clock)
+        cache.informer(Pod).subscribe(lambda change: times.add(clock.monotonic()))
+        tasks.append(asyncio.create_task(cache.run()))
+    await create(server, "a")
+    await clock.advance(5)
+    assert len(times) > 10
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
 async def test_a_kind_without_its_crd_works_within_a_second_of_it(
     cache: Cache, client: FakeClient, server: FakeClient, wire: Any, clock: FakeClock
 ) -> None:

@@ -101,6 +101,16 @@ async def test_an_eviction_that_a_budget_forbids_is_the_caller_s_business(clock:
     assert len(script.times) == 1
 
 
+async def test_many_who_fail_at_once_do_not_come_back_at_once(clock: FakeClock) -> None:
+    scripts = [Script(clock, Response(503, b""), OK) for _ in range(20)]
+    calls = [asyncio.create_task(RetryingTransport(script, clock=clock).send(GET)) for script in scripts]
+    await clock.advance(10)
+    await asyncio.gather(*calls)
+    second_tries = {script.times[1] for script in scripts}
+    assert len(second_tries) > 10
+    assert all(0.05 <= time <= 0.1 for time in second_tries)
+
+
 async def test_there_is_an_end_and_the_last_answer_counts(clock: FakeClock) -> None:
     script = Script(clock, Response(503, b"down"))
     assert (await call(script, GET)).body == b"down"
