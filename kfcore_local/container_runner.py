@@ -155,8 +155,8 @@ class ContainerRunner:
             return self._not_started(started_at, str(error))
         self._event("Started", f"Started container {container.name}")
         running = Running(process, process.inside, record.container_id)
-        machine, address = self._machine, self._facts.pod_ip
-        self._target = Target(machine.network, machine.clock, address, container, running)
+        machine, uid, address = self._machine, self._pod.metadata.uid, self._facts.pod_ip
+        self._target = Target(machine.network, machine.clock, uid, address, container, running)
         return await self._watch(self._target, started_at)
 
     def _not_started(self, started_at: datetime, why: str) -> Exit:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from kfcore.clock import Clock
@@ -26,10 +27,13 @@ class Running:
     container_id: str
 
 
-async def connect(network: PodNetwork, address: str, port: int) -> Connection:
+async def connect(network: PodNetwork, uid: str, address: str, port: int) -> Connection:
     """To what listens at a pod's own address, as others would reach it: not at its loopback. Raises OSError."""
-    opened = await open_connection(network.open_socket(), address, port)
-    return await asyncio.open_connection(sock=opened)
+    told = network.port_of(uid, port)
+    if told != port:
+        with suppress(OSError):  # a program may have its port from elsewhere
+            return await asyncio.open_connection(sock=await open_connection(network.open_socket(), address, told))
+    return await asyncio.open_connection(sock=await open_connection(network.open_socket(), address, port))
 
 
 async def run_inside(

@@ -43,6 +43,7 @@ class Target:
 
     network: PodNetwork
     clock: Clock
+    pod_uid: str
     pod_ip: str
     container: Container
     running: Running
@@ -111,7 +112,7 @@ class Target:
         if host:
             reader, writer = await asyncio.open_connection(host, port)
         else:
-            reader, writer = await connect(self.network, self.pod_ip, port)
+            reader, writer = await connect(self.network, self.pod_uid, self.pod_ip, port)
         try:
             yield reader, writer
         finally:

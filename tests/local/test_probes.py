@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from one_machine import EVENT, FOREVER, POD, Machine, a_container, a_pod, condition, running
 
-from kfcore.api.meta import Manifest
+from kfcore.api.meta import Manifest, untyped
+from kfcore.api.resource import Resource
 from kfcore.clock import SystemClock
 from kfcore.testing.clock import FakeClock
 
@@ -302,3 +303,16 @@ async def event(machine: Machine, reason: str) -> str:
 
 def condition_is(pod: Manifest, type_: str, value: str) -> bool:
     return any(c["type"] == type_ and c["status"] == value for c in pod.get("status", {}).get("conditions") or ())
+
+
+async def test_a_probe_finds_the_port_that_a_plain_process_was_told(machine: Machine) -> None:
+    service = {"metadata": {"name": "server-0"}, "spec": {"selector": {"app": "test"}, "ports": [{"port": 18095}]}}
+    await machine.client.create(untyped(Resource("", "v1", "Service", "services")), service)
+    script = (
+        "import os, socket, time; address = (os.environ['H'], int(os.environ['H_PORT'])); assert address[1] != 18095; "
+        "listening = socket.create_server(address); time.sleep(1000)"
+    )
+    env = [{"name": "H", "value": "server-0"}, {"name": "H_PORT", "value": "18095"}]
+    container = a_container(sys.executable, "-c", script, env=env, readinessProbe=often(tcpSocket={"port": 18095}))
+    name = await machine.create(a_pod("server-0", container))
+    await machine.until(name, lambda pod: status(pod).get("ready"))
