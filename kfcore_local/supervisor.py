@@ -66,6 +66,13 @@ def become(user: int, group: int, groups: "list[int]") -> None:
         prctl(PR_SET_PDEATHSIG, _signal.SIGKILL)  # which the change has undone
 
 
+def found(program: str, env: "dict[str, str]") -> bool:
+    """Whether it is there at all; directories of the path that are not ours to look into have nothing."""
+    if "/" in program:
+        return True
+    return any(os.path.exists(f"{directory}/{program}") for directory in env.get("PATH", os.defpath).split(":"))
+
+
 def run_command(
     spec: "dict[str, Any]", report: int, streams: tuple[int, int, int], before: "Callable[[], None] | None"
 ) -> None:
@@ -102,7 +109,7 @@ def run_command(
         os.execvpe(argv[0], argv, env)
     except OSError as error:
         why = error.strerror
-        if error.errno == errno.ENOENT:
+        if error.errno == errno.ENOENT or not found(argv[0], env):
             why = "no such file or directory" if "/" in argv[0] else "executable file not found in $PATH"
         os.write(report, f'exec: "{argv[0]}": {why}'.encode(errors="replace"))
     except ValueError as error:
