@@ -128,8 +128,8 @@ class Subresources:
             if replicas < 0:
                 error = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
                 raise invalid(_SCALE, route.name, [error])
-            metadata = wanted.get("metadata") or {}
-            if version := metadata.get("resourceVersion"):
+            metadata = wanted.get("metadata")
+            if isinstance(metadata, dict) and (version := metadata.get("resourceVersion")):
                 manifest["metadata"]["resourceVersion"] = version
             put(manifest, paths.spec_replicas, replicas)
             return manifest

@@ -336,6 +336,16 @@ async def test_whoever_claims_all_metadata_cannot_apply_it_away() -> None:
     assert_answered(await send(server, "PATCH", path, apply, content_type="application/apply-patch+yaml"))
 
 
+async def test_a_scale_with_odd_metadata_is_answered() -> None:
+    server = a_server()
+    widgets = "/apis/example.com/v1/namespaces/default/widgets"
+    assert_answered(await send(server, "POST", widgets, SEEDS[widgets]))
+    patch = [{"op": "add", "path": "/metadata", "value": True}]
+    assert_answered(
+        await send(server, "PATCH", f"{widgets}/w/scale", patch, content_type="application/json-patch+json")
+    )
+
+
 async def test_a_metric_without_a_type_is_shown() -> None:
     server = a_server()
     path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
