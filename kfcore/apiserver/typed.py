@@ -41,10 +41,6 @@ class Typed:
         """The type of a list's items."""
         return ANY
 
-    def names(self) -> frozenset[str] | None:
-        """A struct's fields; None where any name goes."""
-        return None
-
     @property
     def key_defaults(self) -> Mapping[str, Any]:
         return {}
@@ -92,9 +88,6 @@ class _Builtin(Typed):
 
     def item(self) -> Typed:
         return _inner(self._type) if self.shape == "list" else ANY
-
-    def names(self) -> frozenset[str] | None:
-        return frozenset(shapes.field_types(self._type.name)) if self.shape == "struct" else None
 
     @property
     def key_defaults(self) -> Mapping[str, Any]:
@@ -169,12 +162,6 @@ class _Schema(Typed):
     def item(self) -> Typed:
         items = self._schema.get("items")
         return _Schema(items) if isinstance(items, dict) else ANY
-
-    def names(self) -> frozenset[str] | None:
-        if self.shape != "struct" or self._schema.get(PRESERVE):
-            return None
-        own = ("apiVersion", "kind", "metadata") if self._is_object else ()
-        return frozenset((*own, *(self._schema.get("properties") or {})))
 
     @property
     def key_defaults(self) -> Mapping[str, Any]:
