@@ -143,8 +143,11 @@ class Follower:
             if (reason, message, "") in job.told:
                 continue
             job.told.add((reason, message, ""))
-            advice = hint(message, self._allocatable) if reason == UNSCHEDULABLE else ""
-            text = f"{brief(message)} {advice}" if advice else f"{reason}: {message}"
+            advice = hint(message, self._allocatable)
+            if reason == UNSCHEDULABLE and advice:
+                text = f"{brief(message)} {advice}"
+            else:
+                text = f"{reason}: {message}. {advice}" if advice else f"{reason}: {message}"
             self._console.condition(job.key.name, "Waiting", f"{replica.prefix}: {text}")
 
     def _see_container(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 GPU = "nvidia.com/gpu"
 _INSUFFICIENT = re.compile(r"Insufficient ([\w./-]*[\w/-])")
 _PREEMPTION = re.compile(r" preemption: 0/\d+ nodes are available: [^.]*\.")
+_MISSING = re.compile(r'(configmap|secret) "[^"]*" not found')
 _HELPFUL = "No preemption victims found"
 
 
@@ -27,6 +28,8 @@ def hint(message: str, allocatable: Mapping[str, object]) -> str:
         return "The node is cordoned: kubectl uncordon local"
     if "persistentvolumeclaim" in message and "not found" in message:
         return "Add that PersistentVolumeClaim to the file, or create it with kubectl."
+    if _MISSING.search(message):
+        return "Add it to the file, or create it with kubectl."
     if "unbound immediate PersistentVolumeClaims" in message:
         return "What the claim waits for: kubectl describe pvc"
     if "Too many pods" in message:

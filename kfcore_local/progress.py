@@ -136,8 +136,9 @@ def waiting_for(pod: Manifest) -> Iterator[tuple[str, str]]:
     for name in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(name) or ():
             waiting = (container.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason", "") not in USUAL_WAITING:
-                yield waiting["reason"], waiting.get("message", "")
+            reason, message = waiting.get("reason", ""), waiting.get("message", "")
+            if reason not in USUAL_WAITING or message:
+                yield reason, message
 
 
 def _natural(name: str) -> tuple[str, int, str]:

@@ -54,8 +54,9 @@ def _why(status: Manifest) -> str:
     state = status.get("containerState") or {}
     for part in ("waiting", "terminated"):
         found = state.get(part) or {}
-        if found.get("reason", "") not in QUIET:
-            return f"{found['reason']}: {found.get('message', '')}".removesuffix(": ")
+        reason, message = found.get("reason", ""), found.get("message", "")
+        if reason not in QUIET or message:
+            return f"{reason}: {message}".removesuffix(": ")
     for condition in status.get("conditions") or ():
         if condition.get("status") == "False" and condition.get("type") in ("PodCreated", "NotebookValid"):
             return f"{condition['reason']}: {condition['message']}"
