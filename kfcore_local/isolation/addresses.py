@@ -11,6 +11,10 @@ WAY_OUT = "10.244.0.2"
 """Other machines are behind it. It is the node too, by a device of its own, so that what listens for connections to any
 address there does not listen at cluster IPs."""
 WAY_OUT_DEVICE = "out0"
+WAY_OUT_PORT = 15001
+"""Where connections to any port arrive, on a kernel that can redirect them."""
+HOST, HOST_NAME = "192.0.2.1", "host.kfcore.internal"
+"""What stands for this machine's own loopback, for pods."""
 SERVICES, SERVICES_PREFIX = "10.96.0.0", 12
 """The network of cluster IPs."""
 OWN_NETWORKS = ("10.244.", "10.96.")

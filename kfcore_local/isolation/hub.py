@@ -22,6 +22,7 @@ from kfcore_local import supervisor
 from kfcore_local.isolation import addresses, rootfs, syscalls
 from kfcore_local.isolation.container import become_container, join_container
 from kfcore_local.isolation.links import Links
+from kfcore_local.isolation.redirect import redirect
 from kfcore_local.isolation.syscalls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -102,14 +103,20 @@ class Hub:
         self._links = Links()
         self._links.set_up("lo")
         self._links.add_bridge(addresses.BRIDGE)
+        _write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0")  # it would ask the rules before it forwards
         self._links.add_pair(addresses.WAY_OUT_DEVICE, "out1", self._own[CLONE_NEWNET])
         self._links.set_up("out1", bridge=addresses.BRIDGE)
         for device, address in ((addresses.BRIDGE, addresses.GATEWAY), (addresses.WAY_OUT_DEVICE, addresses.WAY_OUT)):
             self._links.add_address(device, address, addresses.PREFIX)
             self._links.set_up(device)
         self._links.accept_others()
+        try:
+            redirect(addresses.WAY_OUT_DEVICE, addresses.WAY_OUT_PORT)
+            any_port = True
+        except OSError:
+            any_port = False  # a kernel without nf_tables
         self._plan()
-        _send(self._control, {"ready": self._overlays})
+        _send(self._control, {"ready": self._overlays, "any_port": any_port})
 
     def _plan(self) -> list[rootfs.Step]:
         """How a root is put together, while mounts are as they were."""

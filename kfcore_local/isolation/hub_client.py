@@ -53,6 +53,8 @@ class Hub:
         self.base = base
         self.writable = True
         """Whether pods can write to their private layer; False where the kernel has no overlays for them."""
+        self.any_port = False
+        """Whether pods' connections to other machines arrive at one port, whichever they ask for."""
         self.started: list[Callable[[], None]] = []
         """Called when it has been started, and each time that it has been started again."""
         self._overlays = overlays
@@ -153,7 +155,7 @@ class Hub:
             return
         message = marshal.loads(data)
         if "ready" in message:
-            self.writable = message["ready"]
+            self.writable, self.any_port = message["ready"], message["any_port"]
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
         elif "failed" in message:

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from kfcore_local.isolation import dns
+from kfcore_local.isolation.addresses import HOST, HOST_NAME
 from kfcore_local.isolation.directory import DOMAIN, Found
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,8 @@ class NameServer:
         except dns.NotAQuestion:
             return b""
         name = question.name
+        if name == HOST_NAME:
+            return dns.answer(question, (HOST,))
         if not (name == DOMAIN or name.endswith("." + DOMAIN)):
             return None
         found = Found((self._api_address,)) if name == _API_NAME else self._find(name)

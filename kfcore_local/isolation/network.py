@@ -3,7 +3,7 @@ names, and reaches them by their cluster IPs. Services and EndpointSlices come i
 network from the hub; a name server, and a proxy for each cluster IP, go out.
 
 None of it is on this machine's own network. From there `open_socket` and `reach` lead in; and out of it leads a
-proxy: pods reach other machines by TCP, at the ports of `OUTBOUND_PORTS`.
+proxy: pods reach other machines, and this one as `HOST`, by TCP.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import socket
+import struct
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from kfcore.client.interface import Client
 from kfcore.clock import Clock
 from kfcore_local.environment import Variables
 from kfcore_local.isolation import proxy
-from kfcore_local.isolation.addresses import BRIDGE, GATEWAY, OWN_NETWORKS, RESERVED, WAY_OUT_DEVICE
+from kfcore_local.isolation.addresses import BRIDGE, GATEWAY, HOST, OWN_NETWORKS, RESERVED, WAY_OUT_DEVICE, WAY_OUT_PORT
 from kfcore_local.isolation.directory import DOMAIN, Directory, Door, RoutedService, RoutedSlice
 from kfcore_local.isolation.hub_client import Hub
 from kfcore_local.isolation.name_server import NameServer
@@ -36,7 +37,9 @@ log = structlog.get_logger(__name__)
 API_ADDRESS, API_PORT = "10.96.0.1", 443
 """The `kubernetes` Service of the namespace `default`."""
 API_NAMES = (API_ADDRESS, *(f"kubernetes{rest}" for rest in ("", ".default", ".default.svc", f".default.svc.{DOMAIN}")))
+_ORIGINAL_DESTINATION = 80  # SO_ORIGINAL_DST, which `socket` has not
 OUTBOUND_PORTS = frozenset({22, 80, 443, 3128, 5000, 5432, 6379, 8000, 8080, 8081, 8443, 8888, 9000, 9418})
+"""The ports that pods reach of other machines where the kernel cannot redirect connections."""
 
 
 class IsolatedNetwork:
@@ -170,9 +173,10 @@ class IsolatedNetwork:
             )
         if self._api_port and (listening := self._listen(API_ADDRESS, API_PORT, BRIDGE)) is not None:
             yield proxy.serve(listening, self._to_api)
-        for port in OUTBOUND_PORTS | set(_proxy_ports(os.environ)):
+        any_port = self._hub.any_port
+        for port in {WAY_OUT_PORT} if any_port else OUTBOUND_PORTS | set(_proxy_ports(os.environ)):
             if (listening := self._listen("0.0.0.0", port, WAY_OUT_DEVICE)) is not None:
-                yield proxy.serve(listening, _to_other_machine)
+                yield proxy.serve(listening, _to_redirected if any_port else _to_other_machine)
 
     def _listen(self, address: str, port: int, device: str) -> socket.socket | None:
         try:
@@ -205,12 +209,22 @@ class IsolatedNetwork:
         return await open_connection(_own_socket(), "127.0.0.1", self._api_port)
 
 
+async def _to_redirected(accepted: socket.socket) -> socket.socket:
+    """Where the pod wanted to go, which the kernel remembers."""
+    _, port, packed = struct.unpack(">HH4s8x", accepted.getsockopt(socket.SOL_IP, _ORIGINAL_DESTINATION, 16))
+    return await _to_outside(socket.inet_ntoa(packed), port)
+
+
 async def _to_other_machine(accepted: socket.socket) -> socket.socket:
-    """Where the pod wanted to go, from this machine's network."""
     address, port = accepted.getsockname()[:2]
+    return await _to_outside(address, port)
+
+
+async def _to_outside(address: str, port: int) -> socket.socket:
+    """From this machine's network."""
     if address.startswith(OWN_NETWORKS):
         raise OSError(f"nothing listens at {address}:{port}")
-    return await open_connection(_own_socket(), address, port)
+    return await open_connection(_own_socket(), "127.0.0.1" if address == HOST else address, port)
 
 
 def _own_socket() -> socket.socket:

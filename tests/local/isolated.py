@@ -22,15 +22,17 @@ from kfcore_local.isolation.mode import Isolation
 SERVICE = untyped(Resource("", "v1", "Service", "services"))
 
 
-async def _why_not() -> str:
+async def _look() -> tuple[str, bool]:
+    """Why there are no namespaces here, if so, and whether connections can be redirected in them."""
     with tempfile.TemporaryDirectory() as base:
         hub, why = await start_hub(Isolation.AUTO, Path(base) / "hub")
-        if hub is not None:
-            await hub.stop()
-        return why
+        if hub is None:
+            return why, False
+        await hub.stop()
+        return "", hub.any_port
 
 
-WHY_NOT = asyncio.run(_why_not())
+WHY_NOT, REDIRECTS = asyncio.run(_look())
 needs_namespaces = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine permits no namespaces: {WHY_NOT}")
 
 

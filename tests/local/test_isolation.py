@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from isolated import Pods, isolated_cluster, needs_namespaces
+from isolated import REDIRECTS, Pods, isolated_cluster, needs_namespaces
 from one_machine import CONFIG_MAP, SECRET, terminated
 
 from kfcore.clock import SystemClock
@@ -135,6 +135,19 @@ async def test_this_machine_has_none_of_the_pods_ports(pods: Pods, tmp_path: Pat
         port = probe.getsockname()[1]
         address = await serve(pods, tmp_path, "web", port)
         assert await ask(pods, f"http://{address}:{port}/") == "this is web"
+
+
+@pytest.mark.skipif(not REDIRECTS, reason="this kernel redirects no connections")
+async def test_this_machines_own_servers_are_reached_by_its_name(pods: Pods) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nthis is the machine")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await ask(pods, f"http://host.kfcore.internal:{port}/") == "this is the machine"
 
 
 async def test_what_listens_on_a_pods_loopback_is_reached_by_port_forward(pods: Pods, tmp_path: Path) -> None:
