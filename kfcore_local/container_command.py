@@ -18,6 +18,8 @@ from kfcore_local.machine import Machine
 from kfcore_local.pods import Container, LocalPod, SecurityContext
 from kfcore_local.sandboxes import Wanted
 
+CAP_SETGID, CAP_SETUID = 6, 7
+
 
 class NoCommand(Exception):
     """Neither the manifest nor the image says what to run; the message says what to do."""
@@ -101,7 +103,25 @@ def user_of(security: SecurityContext) -> tuple[int, int, list[int]] | None:
     if os.geteuid() != 0 or (user is None and group is None):
         return None
     further = [*security.supplemental_groups, *([] if security.fs_group is None else [security.fs_group])]
-    return user or 0, _group_of(user or 0) if group is None else group, further
+    wanted = user or 0, _group_of(user or 0) if group is None else group, further
+    return wanted if may_become(wanted[0], wanted[1]) else None
+
+
+def may_become(user: int, group: int) -> bool:
+    """Whether root can be this user here: in a sandbox root may know no others, or lack the right to change to them."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        maps = [Path(f"/proc/self/{kind}_map").read_text() for kind in ("uid", "gid")]
+    except OSError:
+        return True  # not Linux
+    capabilities = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff")), 0)
+    rights = all(capabilities >> bit & 1 for bit in (CAP_SETGID, CAP_SETUID))
+    return rights and all(_is_mapped(number, text) for number, text in zip((user, group), maps, strict=True))
+
+
+def _is_mapped(number: int, text: str) -> bool:
+    ranges = (tuple(map(int, line.split())) for line in text.splitlines())
+    return any(first <= number < first + count for first, _, count in ranges)
 
 
 def _group_of(user: int) -> int:

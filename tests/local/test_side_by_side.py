@@ -21,6 +21,7 @@ JOB, STATEFUL_SET = untyped(PyTorchJob.resource), untyped(StatefulSet.resource)
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(
         importlib.util.find_spec("torch") is None or importlib.util.find_spec("sklearn") is None,
         reason="trains with torch and scikit-learn",
@@ -72,8 +73,8 @@ async def test_two_trainings_and_a_stateful_set_run_at_once_and_come_to_their_en
         for file in ("digits-ddp.yaml", "elastic.yaml"):
             await client.create(JOB, an_example(file, tmp_path), "default")
         await client.create(STATEFUL_SET, a_stateful_set(), "default")
-        await until(all_run, 60)
-        await until(both_succeeded, 200)
+        await until(all_run, 120)
+        await until(both_succeeded, 400)
         for ordinal in range(2):
             directory = await directory_of(client, "default", f"data-store-{ordinal}")
             assert directory is not None
