@@ -144,10 +144,8 @@ async def _open_configured(kubeconfig: Path | None, context: str | None) -> Conn
         try:
             found = configuration.get_api_key_with_prefix("BearerToken")
             key = await found if isawaitable(found) else found  # older versions of the library do not wait
-        except (
-            config.ConfigException,
-            OSError,
-        ):  # the file of the token is being replaced: the last one, while it holds
+        except (config.ConfigException, OSError):
+            # The file of the token is being replaced: the last one, while it holds.
             key = configuration.api_key.get("BearerToken")
         if key is None and configuration.username:
             return BasicAuth(configuration.username, configuration.password or "").encode()
