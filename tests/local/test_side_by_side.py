@@ -31,7 +31,7 @@ pytestmark = [
 
 def a_stateful_set() -> Manifest:
     container: Manifest = {"name": "main", "image": "any", "workingDir": "/data"}
-    container["command"] = ["sh", "-c", "hostname > name; exec sleep 600"]
+    container["command"] = ["sh", "-c", "echo $HOSTNAME > name; exec sleep 600"]
     container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     pod = {"containers": [container], "terminationGracePeriodSeconds": 1}
