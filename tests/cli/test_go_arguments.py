@@ -57,15 +57,20 @@ def test_an_argument_that_has_none_is_named_in_a_note(name: str) -> None:
         assert why
 
 
-def test_the_log_says_what_has_no_effect_and_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("encoder", "as_logged"),
+    [("json", '"flag": "--webhook-server-port"'), ("console", "flag=--webhook-server-port")],
+)
+def test_the_log_says_what_has_no_effect_and_why(tmp_path: Path, encoder: str, as_logged: str) -> None:
+    flags = ["--kubeconfig", str(tmp_path / "none"), "--webhook-server-port=9443", f"-zap-encoder={encoder}"]
     ended = subprocess.run(
-        [KFCORE, "operator", "--kubeconfig", str(tmp_path / "none"), "--webhook-server-port=9443", "-zap-encoder=json"],
+        [KFCORE, "operator", *flags],
         capture_output=True,
         text=True,
         timeout=30,
         env={**os.environ, "TERM": "dumb"},
     )
-    assert '"flag": "--webhook-server-port"' in ended.stderr
+    assert as_logged in ended.stderr
     assert "there is no webhook" in ended.stderr
 
 
