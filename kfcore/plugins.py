@@ -4,9 +4,10 @@ that cannot be imported is reported by name, and takes no other down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import msgspec
 
 from kfcore.jobs.options import OperatorOptions
 
@@ -29,12 +30,11 @@ class Plugin(Protocol):
     def setup(cls, manager: Manager, options: OperatorOptions) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class PluginSet:
+class PluginSet(msgspec.Struct, frozen=True):
     """The controllers that are installed, and the entry points that failed, each with its name; sorted by name."""
 
-    controllers: list[tuple[str, type[Plugin]]] = field(default_factory=list)
-    failures: list[tuple[str, Exception]] = field(default_factory=list)
+    controllers: list[tuple[str, type[Plugin]]] = msgspec.field(default_factory=list)
+    failures: list[tuple[str, Exception]] = msgspec.field(default_factory=list)
 
     def setup(self, manager: Manager, options: OperatorOptions) -> list[type[Plugin]]:
         """Set up every controller whose kind the options enable. Raises ValueError for a kind that nobody serves."""

@@ -9,10 +9,10 @@ import random
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 if TYPE_CHECKING or find_spec("pytest_asyncio"):
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from kfcore.testing.clock import FakeClock
 
 
-@dataclass(frozen=True, slots=True)
-class RunningApiServer:
+class RunningApiServer(msgspec.Struct, frozen=True):
     """The in-process API behind HTTP on a loopback port: `url` and `token` are what any Kubernetes client needs."""
 
     url: str

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedService:
+class OpenedService(msgspec.Struct, frozen=True):
     """An http URL that a path is appended to, and headers to send along."""
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 ServiceDoor = Callable[[str, str, int], OpenedService | None]

@@ -10,12 +10,13 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+import msgspec
 
 from kfcore.api.crd import crd
 from kfcore.api.meta import Manifest
@@ -212,7 +213,7 @@ class LocalCluster:
                 await gateway.start()
             run(gateway.run)
             self.gateway = gateway
-            self.options = replace(self.options, service_door=gateway.door)
+            self.options = msgspec.structs.replace(self.options, service_door=gateway.door)
         if manager := self._manager(root):
             run(manager.run)
 
@@ -251,7 +252,7 @@ class LocalCluster:
         if self._data_dir is not None:
             port = urlsplit(http.url).port or 0
             with writing("the cluster's secrets", self._data_dir, "choose another --data-dir"):
-                kept_secrets.save(self._data_dir, replace(self._secrets, port=port))
+                kept_secrets.save(self._data_dir, msgspec.structs.replace(self._secrets, port=port))
         return http
 
     @property

@@ -8,10 +8,10 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import structlog
 
 from kfcore.clock import Clock
@@ -30,8 +30,7 @@ _KILL = b"K"
 _OUTPUT_AFTER_EXIT = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """What to run, and by `launcher` where; as another `user`, given by its number, group and further groups."""
 
     argv: Sequence[str]
@@ -41,16 +40,14 @@ class Command:
     user: tuple[int, int, list[int]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     """How a process ended; `code` is 128 + `signal` when a signal ended it."""
 
     code: int
     signal: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Stdio:
+class Stdio(msgspec.Struct, frozen=True):
     """File descriptors for a process to start with. `tty`: they are a terminal, to be the process's own."""
 
     stdin: int
@@ -151,7 +148,7 @@ class ContainerProcess:
     @property
     def inside(self) -> Command:
         """The command that this was started with, to start others like it beside it: in its namespaces, if any."""
-        return replace(self._command, launcher=self._command.launcher.beside(self._mark))
+        return msgspec.structs.replace(self._command, launcher=self._command.launcher.beside(self._mark))
 
     @property
     def input(self) -> int | None:

@@ -8,8 +8,9 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kfcore_local import environment
 from kfcore_local.container import Command
@@ -25,8 +26,7 @@ class NoCommand(Exception):
     """Neither the manifest nor the image says what to run; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodFiles:
+class PodFiles(msgspec.Struct, frozen=True):
     """What the kubelet has written for a pod: its own `directory`, and those of `volumes` by their names."""
 
     directory: Path

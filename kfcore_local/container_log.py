@@ -11,11 +11,11 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import structlog
 
 from kfcore.clock import Clock
@@ -27,8 +27,7 @@ MOST_BYTES = 10 * 1024 * 1024
 MOST_FILES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """Which part of a log is wanted. `tail` counts lines; `limit` is in bytes."""
 
     follow: bool = False

@@ -12,9 +12,10 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from kfcore.api.meta import Unstructured, untyped
 from kfcore.api.resource import Resource
@@ -35,19 +36,17 @@ class ConfigError(Exception):
     """A container's configuration refers to something that is not there; it may come to be."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodFacts:
+class PodFacts(msgspec.Struct, frozen=True):
     """What the kubelet knows of a pod beyond its manifest."""
 
     pod_ip: str
     host_ip: str
     node_name: str
-    memory_bytes: int = field(default_factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
+    memory_bytes: int = msgspec.field(default_factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    cpus: int = msgspec.field(default_factory=lambda: os.cpu_count() or 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Variables:
+class Variables(msgspec.Struct, frozen=True):
     """A container's variables in order. `literal` names those whose text is the manifest's own, not a reference's."""
 
     values: dict[str, str]

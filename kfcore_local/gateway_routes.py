@@ -7,8 +7,9 @@ Of all rules that fit a path the longest wins. Without any rule a Service is fou
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
+
+import msgspec
 
 from kfcore.api.core import Pod as CorePod
 from kfcore.api.core import Service as CoreService
@@ -57,8 +58,7 @@ class RoutedPod(ServerObject, frozen=True):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(msgspec.Struct, frozen=True):
     """A Service's port, by number or name."""
 
     namespace: str
@@ -66,8 +66,7 @@ class Backend:
     port: int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """`prefix` (or with `exact` the very path) goes to `backend`, with `rewrite` in its place. `host` empty: any."""
 
     prefix: str
@@ -75,7 +74,7 @@ class Rule:
     exact: bool = False
     host: str = ""
     rewrite: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def fits(self, host: str, path: str) -> bool:
         if self.host and host not in (self.host, f"{self.host}.localhost"):
@@ -91,8 +90,7 @@ class Rule:
         return (self.rewrite + rest) or "/"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where one request goes."""
 
     address: str

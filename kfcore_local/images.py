@@ -8,16 +8,16 @@ import importlib.util
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+import msgspec
 
 HOME = "/home/jovyan"
 """Where images of notebooks have their user's files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """What stands for the images that `pattern` matches: a command, or the programs of a virtual environment.
 
     `$(NAME)` in the command is the container's variable; `$(KFCORE_POD_IP)` is the address to listen at. A volume that
@@ -55,8 +55,7 @@ JUPYTER = Image(
 """A server as images of Jupyter start one. It demands the token in JUPYTER_TOKEN, which the gateway adds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageMap:
+class ImageMap(msgspec.Struct, frozen=True):
     """The images of a cluster; of those that match the first is taken."""
 
     images: tuple[Image, ...] = ()

@@ -10,15 +10,15 @@ import json
 import os
 import secrets
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import msgspec
 
 FILE = "secrets.json"
 _KEY_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(msgspec.Struct, frozen=True):
     """`port` is the one that was served on last; 0 where there was none."""
 
     token: str
@@ -53,7 +53,7 @@ def save(directory: Path, kept: Secrets) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=f".{FILE}.")
     try:
         with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(kept), file)
+            json.dump(msgspec.structs.asdict(kept), file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, directory / FILE)

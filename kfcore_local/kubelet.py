@@ -10,10 +10,11 @@ import shutil
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.logs import LogOptions
@@ -185,7 +186,9 @@ class Kubelet:
         process, started = self._running(pod, container)
         self._executed += 1
         mark = f"kfcore://{pod['metadata']['uid']}/{container}/exec/{self._executed}"
-        return await container_streams.execute(replace(started, argv=tuple(command)), process, mark, streams)
+        return await container_streams.execute(
+            msgspec.structs.replace(started, argv=tuple(command)), process, mark, streams
+        )
 
     async def attach(self, pod: Manifest, container: str, streams: Streams) -> int:
         """Implements `kfcore.apiserver.streaming.PodProcesses`."""

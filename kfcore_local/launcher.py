@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,8 +27,7 @@ class StartFailed(Exception):
     """The command could not be started; the message says why, in the container runtime's words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptors:
+class Descriptors(msgspec.Struct, frozen=True):
     """The supervisor's ends: orders come in by one, what it tells goes out by the other; the rest is the command's."""
 
     orders: int

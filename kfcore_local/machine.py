@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kfcore.client.interface import Client
 from kfcore.clock import Clock
@@ -15,8 +16,7 @@ from kfcore_local.pod_network import PodNetwork
 from kfcore_local.sandboxes import Sandboxes
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     client: Client
     clock: Clock
     recorder: EventRecorder

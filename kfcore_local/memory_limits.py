@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from kfcore.api.quantity import parse_quantity
@@ -22,8 +22,7 @@ log = structlog.get_logger(__name__)
 SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limited:
+class Limited(msgspec.Struct, frozen=True):
     """A running container with its limit in bytes, and the process that all others of it are below."""
 
     runner: ContainerRunner

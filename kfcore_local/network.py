@@ -27,9 +27,10 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+
+import msgspec
 
 from kfcore.api.core import Service
 from kfcore.api.meta import ServerObject, Struct, controller_of
@@ -72,13 +73,12 @@ class LocalService(ServerObject, frozen=True):
     spec: LocalServiceSpec = LocalServiceSpec()
 
 
-@dataclass(slots=True)
-class _Endpoint:
+class _Endpoint(msgspec.Struct):
     """What is reserved for one service name."""
 
     address: str
     taken_by: str = ""
-    ports: dict[int, int] = field(default_factory=dict)
+    ports: dict[int, int] = msgspec.field(default_factory=dict)
     service: LocalService | None = None
 
 

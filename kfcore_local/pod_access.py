@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from kfcore.clock import Clock
 from kfcore_local import container_streams
@@ -18,8 +19,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _MOST_OUTPUT = 10 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """A container's process, and the command that others beside it are started like."""
 
     process: ContainerProcess
@@ -44,19 +44,18 @@ async def run_inside(
     Raises TimeoutError then, and InternalError when it cannot be started.
     """
     output = _Output()
-    command = replace(running.command, argv=tuple(argv))
+    command = msgspec.structs.replace(running.command, argv=tuple(argv))
     async with clock.timeout(seconds):
         code = await container_streams.execute(command, running.process, f"{running.container_id}/{mark}", output)
     return code, bytes(output.data).decode(errors="replace")
 
 
-@dataclass(slots=True)
-class _Output:
+class _Output(msgspec.Struct):
     """Takes what a command prints, as `kfcore.apiserver.streaming.Streams` of nobody who types."""
 
     tty: bool = False
     has_stdin: bool = False
-    data: bytearray = field(default_factory=bytearray)
+    data: bytearray = msgspec.field(default_factory=bytearray)
 
     async def read_stdin(self) -> bytes:
         return b""

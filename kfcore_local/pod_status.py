@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+import msgspec
 
 from kfcore.api.meta import Manifest, rfc3339
 from kfcore_local.pods import Container, LocalPod
@@ -14,14 +15,13 @@ def timestamp(time: datetime) -> str:
     return rfc3339(time.astimezone(UTC).replace(microsecond=0))
 
 
-@dataclass(slots=True)
-class ContainerRecord:
+class ContainerRecord(msgspec.Struct):
     """What became of a container so far. `state` and `last_state` are as the API writes them."""
 
     container: Container
     is_init: bool = False
-    state: Manifest = field(default_factory=lambda: {"waiting": {"reason": "ContainerCreating"}})
-    last_state: Manifest = field(default_factory=dict)
+    state: Manifest = msgspec.field(default_factory=lambda: {"waiting": {"reason": "ContainerCreating"}})
+    last_state: Manifest = msgspec.field(default_factory=dict)
     restart_count: int = 0
     container_id: str = ""
     is_ephemeral: bool = False
@@ -85,8 +85,7 @@ class ContainerRecord:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class PodFate:
+class PodFate(msgspec.Struct, frozen=True):
     """Something that decided over the pod as a whole. `failed` is not asked of its containers then."""
 
     stopping: bool = False
@@ -95,8 +94,7 @@ class PodFate:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PodPlace:
+class PodPlace(msgspec.Struct, frozen=True):
     pod_ip: str
     host_ip: str
     start_time: datetime

@@ -8,9 +8,10 @@ import asyncio
 import shlex
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
+
+import msgspec
 
 from kfcore.client.errors import ApiError
 from kfcore.clock import Clock
@@ -31,14 +32,12 @@ class CannotProbe(Exception):
     """The look itself could not be taken, which says nothing about the container."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     well: bool
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A running container, as probes and hooks reach it."""
 
     network: PodNetwork

@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
@@ -17,8 +18,7 @@ UNSCHEDULABLE = "Unschedulable"
 USUAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
-@dataclass(frozen=True)
-class JobKey:
+class JobKey(msgspec.Struct, frozen=True):
     """A job that was created; `resource` is its kind."""
 
     resource: Resource
@@ -26,8 +26,7 @@ class JobKey:
     name: str
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """A container that ended badly, or could not start (then without an exit code)."""
 
     replica: str
@@ -37,8 +36,7 @@ class Failure:
     last_lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a job ended. `metrics` are the last that it reported; `restarts` counts those of all replicas."""
 
     job: JobKey
@@ -54,8 +52,7 @@ class Outcome:
         return self.condition == "Succeeded"
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A container that failed; none when it is the pod."""
 
     container: str
@@ -64,18 +61,17 @@ class Ended:
     message: str
 
 
-@dataclass
-class Replica:
+class Replica(msgspec.Struct):
     """One replica of a job, over all pods and containers that stood for it. `uid` is its latest pod's."""
 
     prefix: str
     uid: str = ""
     state: str = "Pending"
-    pods: set[str] = field(default_factory=set)
-    container_restarts: dict[tuple[str, str], int] = field(default_factory=dict)
-    last_lines: dict[str, deque[str]] = field(default_factory=dict)
+    pods: set[str] = msgspec.field(default_factory=set)
+    container_restarts: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    last_lines: dict[str, deque[str]] = msgspec.field(default_factory=dict)
     last_line: str = ""
-    metrics: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = msgspec.field(default_factory=dict)
     failure: Ended | None = None
 
     @property
@@ -83,18 +79,17 @@ class Replica:
         return max(0, len(self.pods) - 1) + sum(self.container_restarts.values())
 
 
-@dataclass
-class FollowedJob:
+class FollowedJob(msgspec.Struct):
     """One job; `started` is the clock's time of when following began, `containers` are those of its manifest."""
 
     key: JobKey
     started: float
     containers: frozenset[str]
     condition: str = "Created"
-    replicas: dict[str, Replica] = field(default_factory=dict)
-    told: set[tuple[str, str, str]] = field(default_factory=set)
-    readers: set[asyncio.Task[None]] = field(default_factory=set)
-    outcome: asyncio.Future[tuple[str, str]] = field(default_factory=asyncio.Future)
+    replicas: dict[str, Replica] = msgspec.field(default_factory=dict)
+    told: set[tuple[str, str, str]] = msgspec.field(default_factory=set)
+    readers: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    outcome: asyncio.Future[tuple[str, str]] = msgspec.field(default_factory=asyncio.Future)
 
     @property
     def metrics(self) -> dict[str, str]:

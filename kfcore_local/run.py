@@ -12,9 +12,10 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from kfcore_local.errors import ErrorStream
 from kfcore_local.isolation.mode import Isolation
@@ -55,8 +56,7 @@ def run_files(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(msgspec.Struct, frozen=True):
     """What `kfcore local up` was asked for. `name` None: the first that is free."""
 
     name: str | None = None

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from kfcore.apiserver.kubeconfig import write_pod_kubeconfig
 from kfcore.apiserver.service_accounts import TOKEN_DIRECTORY
@@ -24,8 +25,7 @@ from kfcore_local.storage import directory_of
 from kfcore_local.volume_contents import MountError
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """A container that is to be started. `directory` is the pod's own; `written` has the directories of its volumes
     that show API objects; `variables` are the container's, for paths that name them; `machine_directory` is where it
     works when neither it nor its image says; `own_files` are files of its own by their paths in the container.
@@ -38,19 +38,18 @@ class Wanted:
     written: Mapping[str, Path]
     variables: Mapping[str, str]
     machine_directory: Path
-    own_files: Mapping[str, Path] = field(default_factory=dict)
+    own_files: Mapping[str, Path] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a container runs, and the directory in which it begins. `moved` are paths of the container that are
     elsewhere for it, because nothing can be mounted; `variables` tell it of such.
     """
 
     launcher: Launcher
     working_directory: str
-    moved: Mapping[str, Path] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
+    moved: Mapping[str, Path] = msgspec.field(default_factory=dict)
+    variables: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Sandboxes(Protocol):

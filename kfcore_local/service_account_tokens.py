@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest, untyped
@@ -22,8 +23,7 @@ class TokenFailed(Exception):
     """The API server gives no token; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(msgspec.Struct, frozen=True):
     text: str
     renew_at: datetime
 

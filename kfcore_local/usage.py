@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from kfcore.clock import Clock
 
@@ -18,8 +19,7 @@ Owner = tuple[str, str]
 """A pod's uid and a container's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """`seconds` of processor time, those of its children that have ended included; `memory` in bytes."""
 
     parent: int
@@ -27,8 +27,7 @@ class Process:
     memory: int
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """What a container uses: `cores` (1.0 is one processor all the time) and `memory` in bytes."""
 
     cores: float

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 import structlog
 
 from kfcore.api.core import Event
@@ -53,8 +53,7 @@ TAKEN_SECONDS = 30.0
 RawNotebook = untyped(Notebook.resource)
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct):
     """What is remembered of a Notebook beyond what the API server knows; losing it costs a write, no more."""
 
     uid: str = ""

@@ -5,9 +5,9 @@ was learnt, and in the same patch the stop, if its time has come.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 import structlog
 
 from kfcore.api.meta import Manifest, rfc3339
@@ -27,8 +27,7 @@ from kfcore_notebook.settings import NotebookSettings
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Noted:
+class _Noted(msgspec.Struct, frozen=True):
     """What was written last, for while the cache does not show it."""
 
     uid: str

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from kfcore_notebook.api import IDLE_MINUTES, Notebook
 from kfcore_notebook.mirror import NotebookPod
 from kfcore_notebook.settings import NotebookSettings, parse_minutes
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(msgspec.Struct, frozen=True):
     """What a server told: whether something works now, else when something did last (None: nothing ever)."""
 
     busy: bool = False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
+
+import msgspec
 
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, ServerObject, Struct, Unstructured, rfc3339
@@ -34,8 +35,7 @@ class NotebookPod(ServerObject, frozen=True):
         return next((condition for condition in self.status.conditions if condition.get("type") == type_), {})
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """A condition of our own that is False."""
 
     type: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 log = structlog.get_logger(__name__)
@@ -13,8 +13,7 @@ SOURCES = ("kernels", "terminals")
 OLD_NAMES = {"IDLE_TIME": "CULL_IDLE_TIME", "CULLING_CHECK_PERIOD": "IDLENESS_CHECK_PERIOD"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotebookSettings:
+class NotebookSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds where upstream has minutes. `cull_sources` are the activities that are asked for."""
 
     use_istio: bool = False

@@ -10,9 +10,10 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from kfcore.apiserver.objects import Objects
 
@@ -21,14 +22,13 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 ACCOUNT_PREFIX = "system:serviceaccount:"
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """A name and the groups that it belongs to; `extra` is what else is known of it."""
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
-    extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    extra: Mapping[str, Sequence[str]] = msgspec.field(default_factory=dict)
 
 
 ADMIN = User("kfcore-admin", (MASTERS, AUTHENTICATED))

@@ -5,8 +5,9 @@ on them, and a refusal has kube-apiserver's words. The rules of roles and bindin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.authentication import (
@@ -29,8 +30,7 @@ OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 """What anybody may ask for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """A user, a verb, and what it is done to: a resource (maybe one object of it), or else a `path` of the server."""
 
     user: User
@@ -44,14 +44,12 @@ class Attributes:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     allowed: bool
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What a user may do in a namespace, as a SelfSubjectRulesReview lists it."""
 
     resources: list[dict[str, Any]]
@@ -160,7 +158,7 @@ def impersonate(authorizer: Authorizer, request: Request) -> Request:
             demand(authorizer, Attributes(caller, "impersonate", "", "v1", "groups", name=group))
     if AUTHENTICATED not in groups and name != "system:anonymous":
         groups = (*groups, AUTHENTICATED)
-    return replace(request, user=name, groups=groups)
+    return msgspec.structs.replace(request, user=name, groups=groups)
 
 
 def is_master(user: User) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.duration import age
@@ -15,8 +16,7 @@ NONE = "<none>"
 Cells = Callable[[Manifest, datetime], list[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltinTable:
+class BuiltinTable(msgspec.Struct, frozen=True):
     """`cells` gives one object's values, one for each of `columns`."""
 
     columns: tuple[Column, ...]

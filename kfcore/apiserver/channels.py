@@ -8,8 +8,9 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
@@ -29,8 +30,7 @@ _AHEAD = 16
 Connect = Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """Which streams the client asked for."""
 
     stdin: bool = False

@@ -10,8 +10,9 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 FILE = "state.db"
 APPLICATION_ID = 0x6B66_6372
@@ -36,8 +37,7 @@ class DataDirectoryError(Exception):
     """A data directory that cannot be used. The message names it, says why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     version: int
     collection: str
     namespace: str
@@ -46,15 +46,14 @@ class Row:
     data: bytes
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """What one transaction writes: new rows, versions that no reader can ask for any more, and how far back each
     collection's history now reaches.
     """
 
-    rows: list[Row] = field(default_factory=list)
-    obsolete: list[int] = field(default_factory=list)
-    horizons: dict[str, int] = field(default_factory=dict)
+    rows: list[Row] = msgspec.field(default_factory=list)
+    obsolete: list[int] = msgspec.field(default_factory=list)
+    horizons: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Database:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest
@@ -20,8 +21,7 @@ _POLICIES = ("Background", "Foreground", "Orphan")
 DELETE_OPTIONS = Resource("meta.k8s.io", "v1", "DeleteOptions", "deleteoptions")
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
+class DeleteOptions(msgspec.Struct, frozen=True):
     """`grace_period_seconds` None: the object's own. `propagation` empty: the kind's default."""
 
     grace_period_seconds: int | None = None

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Protocol
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.authentication import User
@@ -42,7 +43,7 @@ def demand_held(
         if before is not None and before.get("rules") == manifest.get("rules"):
             return
         rules, verb, target = manifest.get("rules") or [], "escalate", Attributes(user, "", GROUP, "v1", plural)
-        target = replace(target, namespace=namespace, name=name)
+        target = msgspec.structs.replace(target, namespace=namespace, name=name)
     else:
         if before is not None and _gives(before) == _gives(manifest):
             return
@@ -50,7 +51,7 @@ def demand_held(
         of, role = namespace if reference.get("kind") == "Role" else "", str(reference.get("name", ""))
         rules, verb = authorizer.role_rules(of, role), "bind"
         target = Attributes(user, "", GROUP, "v1", "roles" if of else "clusterroles", namespace=namespace, name=role)
-    if authorizer.decide(replace(target, verb=verb)).allowed:
+    if authorizer.decide(msgspec.structs.replace(target, verb=verb)).allowed:
         return
     missing = _described(wanted for wanted in _asked(user, namespace, rules) if not authorizer.holds(wanted))
     if missing:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.objects import Objects
@@ -18,8 +19,7 @@ from kfcore.client.selectors import LabelSelector, SelectorError
 _WHY = "Cannot evict pod as it would violate the pod's disruption budget."
 
 
-@dataclass(frozen=True, slots=True)
-class _Count:
+class _Count(msgspec.Struct, frozen=True):
     healthy: int
     desired: int
 

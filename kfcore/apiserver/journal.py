@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from kfcore.apiserver.database import Batch, Database, DataDirectoryError, Row, obsolete_versions
@@ -18,8 +18,7 @@ from kfcore.client.errors import InsufficientStorage
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     collection: Collection
     change: Change
     evicted: Change | None

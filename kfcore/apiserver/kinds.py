@@ -5,7 +5,8 @@ kind by its place in the URL; discovery and tables read the same descriptions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
@@ -13,8 +14,7 @@ from kfcore.api.resource import Resource
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-@dataclass(frozen=True, slots=True)
-class ScalePaths:
+class ScalePaths(msgspec.Struct, frozen=True):
     """Where a kind keeps its replica counts and selector, as dotted paths (`.spec.replicas`); no selector: empty."""
 
     spec_replicas: str
@@ -22,8 +22,7 @@ class ScalePaths:
     selector: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A printer column of a custom kind. `json_path` is a JSONPath without braces; `priority` above 0: wide only."""
 
     name: str
@@ -34,8 +33,7 @@ class Column:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Subresource:
+class Subresource(msgspec.Struct, frozen=True):
     """What is served beside an object. `kind` with its group and version is that of the answer's body."""
 
     name: str
@@ -45,8 +43,7 @@ class Subresource:
     verbs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ServedKind:
+class ServedKind(msgspec.Struct, frozen=True):
     """One version of one kind, as the API serves it.
 
     `columns` are a CRD's (built-in tables are `table.py`'s). `schema` is a CRD's OpenAPI v3 schema, None for built-in
@@ -98,7 +95,7 @@ class Kinds:
         """Serve `kind`, in place of one that has the same group, version and plural."""
         resource = kind.resource
         if not kind.storage:
-            kind = replace(kind, storage=resource.qualified_plural)
+            kind = msgspec.structs.replace(kind, storage=resource.qualified_plural)
         self._by_place[resource.group, resource.version, resource.plural] = kind
         self._by_kind[resource.api_version, resource.kind] = kind
 

@@ -5,9 +5,10 @@ runs the containers (`PodLogs`: the local kubelet) gives the lines.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.duration import parse_time
@@ -19,8 +20,7 @@ _TRUE = frozenset({"true", "1", "t", "T", "TRUE", "True"})
 _FALSE = frozenset({"", "false", "0", "f", "F", "FALSE", "False"})
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(msgspec.Struct, frozen=True):
     """Which part of a container's log is wanted.
 
     `tail_lines`: the last so many; `since_seconds` or `since_time`: what is newer; `limit_bytes`: so many bytes and no

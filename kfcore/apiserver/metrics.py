@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+import msgspec
 
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest, rfc3339
@@ -25,8 +26,7 @@ GROUP, VERSION = "metrics.k8s.io", "v1beta1"
 _VERBS = ("get", "list")
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(msgspec.Struct, frozen=True):
     """Cores and bytes that were used, on average over the `window` seconds before `at`: of containers by their pod's
     uid and their name, of nodes by theirs."""
 

@@ -5,9 +5,10 @@ concurrency, generation, graceful deletion. `writing.py` calls it with decoded b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Any
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import metadata as meta
@@ -45,8 +46,7 @@ _IMMORTAL = ("default", "kube-public", "kube-system")
 _NAME_LIMIT = 63
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(msgspec.Struct, frozen=True):
     """What became of a delete: the object as of then, and whether it is gone."""
 
     stored: Stored

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
@@ -35,8 +36,7 @@ _ALWAYS_THERE = frozenset(
 """Fields of built-in kinds that their types write even when empty, so that nobody owns them as such."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """Who makes a request, and when."""
 
     manager: str

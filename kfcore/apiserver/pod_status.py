@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.duration import human_duration, parse_time
 
 
-@dataclass(frozen=True, slots=True)
-class PodSummary:
+class PodSummary(msgspec.Struct, frozen=True):
     """`ready` is `running containers/containers`; `status` the word that says how the pod is doing."""
 
     ready: str

@@ -7,7 +7,8 @@ the start.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.authentication import ACCOUNT_PREFIX, AUTHENTICATED, MASTERS, UNAUTHENTICATED, User
@@ -21,8 +22,7 @@ _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(msgspec.Struct, frozen=True):
     """One PolicyRule; an empty `names` is every name."""
 
     verbs: frozenset[str]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
@@ -16,8 +17,7 @@ META = "meta.k8s.io/v1"
 _READABLE = frozenset({"application/json", "application/*", "*/*", "application/yaml"})
 
 
-@dataclass(frozen=True, slots=True)
-class Representation:
+class Representation(msgspec.Struct, frozen=True):
     """`as_` is empty (as they are), `PartialObjectMetadata` or `Table`; `include` is what table rows carry along."""
 
     as_: str

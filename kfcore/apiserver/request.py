@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Request:
+
+class Request(msgspec.Struct, frozen=True):
     """One call. `path` is percent-decoded and without the query; header names are lower-case.
 
     `query` has one value a name; `raw_query` is the text, for the few parameters that repeat (a command's words).
@@ -19,8 +19,8 @@ class Request:
 
     method: str
     path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = msgspec.field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
     user: str = ""
     groups: tuple[str, ...] = ()
@@ -40,16 +40,14 @@ class Socket(Protocol):
         """Raises ConnectionError when the other side has gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upgrade:
+class Upgrade(msgspec.Struct, frozen=True):
     """A conversation over a WebSocket, with the subprotocols that it can be held in, the best first."""
 
     protocols: tuple[str, ...]
     converse: Callable[[Socket], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """One answer. A watch's or a followed log's body is an async iterator of chunks; whoever stops reading it early
     closes it (`aclose`), which ends the watch. `upgrade` is what a client that asked for a WebSocket gets instead.
     """

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kfcore.apiserver.kinds import Kinds, ServedKind
 
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """`name` is empty for a collection, `namespace` for a cluster-scoped kind or all namespaces."""
 
     kind: ServedKind

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
@@ -149,7 +150,9 @@ class ApiServer:
         found = self._strategies.get(kind.resource)
         if found is None:
             base = self._builtin.get(kind.storage) or builtin.PLAIN
-            found = self._strategies[kind.resource] = replace(base, decode=shapes.decoder(kind.resource))
+            found = self._strategies[kind.resource] = msgspec.structs.replace(
+                base, decode=shapes.decoder(kind.resource)
+            )
         return found
 
     def install_crd(self, manifest: Manifest, *, trusted: bool = False) -> None:
@@ -200,7 +203,7 @@ class ApiServer:
                 return self._writing.create(route, request)
             case "PUT":
                 if self._writing.creates(route):  # which takes leave to create, besides that to update
-                    demand(self._authorizer, replace(attributes_of(request, route), verb="create"))
+                    demand(self._authorizer, msgspec.structs.replace(attributes_of(request, route), verb="create"))
                 return self._writing.replace(route, request)
             case "PATCH":
                 return self._writing.patch(route, request)

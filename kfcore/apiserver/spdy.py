@@ -7,7 +7,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 SYN_STREAM, SYN_REPLY, RST_STREAM, PING, GOAWAY = 1, 2, 3, 6, 7
 FIN = 1
@@ -44,15 +45,14 @@ class SpdyError(Exception):
     """What came is not SPDY/3.1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A control frame of `type`, or (None) data of a stream. `headers` are those of a SYN_STREAM."""
 
     type: int | None
     stream: int
     flags: int = 0
     data: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Reader:

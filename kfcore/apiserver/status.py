@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -31,8 +30,7 @@ JSON = {"content-type": "application/json"}
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(msgspec.Struct, frozen=True):
     """One rule that a field breaks, as `metadata.name: Invalid value: "X": why`."""
 
     reason: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
@@ -61,8 +62,7 @@ class Stored:
             _decoded.popleft()._manifest = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One step of a kind's history. `current` of a DELETED is the last state, at the version of its deletion."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]

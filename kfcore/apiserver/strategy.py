@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.names import dns_subdomain
@@ -36,8 +37,7 @@ def _no_errors(manifest: Manifest, previous: Manifest | None) -> list[FieldError
     return []
 
 
-@dataclass(frozen=True, slots=True)
-class Strategy:
+class Strategy(msgspec.Struct, frozen=True):
     """What one kind does differently.
 
     `decode` drops, in place, what the kind's types do not know, and returns the places of it; `default` fills in, in
@@ -62,7 +62,7 @@ class Strategy:
     returns_deleted: bool = False
     finalizer: str = ""
     names: Names = dns_subdomain
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Selectable fields besides the metadata's, with the value that stands for absence."""
 
 

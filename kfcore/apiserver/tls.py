@@ -9,9 +9,10 @@ import os
 import ssl
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -23,8 +24,7 @@ VALID_FOR = timedelta(days=365)
 _CLOCK_SKEW = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerCertificate:
+class ServerCertificate(msgspec.Struct, frozen=True):
     """What a server needs to serve TLS, and what its clients need to trust it.
 
     `authority` is the certificate (PEM) that clients put into `certificate-authority-data`, or give as their CA file.

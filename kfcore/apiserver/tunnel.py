@@ -5,7 +5,8 @@ its bytes and one for why it failed, told apart and paired by their headers.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kfcore.apiserver.channels import Connect, Socket
 from kfcore.apiserver.spdy import (
@@ -29,14 +30,13 @@ _PIECE = 64 * 1024
 _AHEAD = 16
 
 
-@dataclass(slots=True)
-class _Pair:
+class _Pair(msgspec.Struct):
     """The two streams of one connection, as far as they have come."""
 
     port: int
     error: int = 0
     data: int = 0
-    sent: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_AHEAD))
+    sent: asyncio.Queue[bytes] = msgspec.field(default_factory=lambda: asyncio.Queue(_AHEAD))
     task: asyncio.Task[None] | None = None
     writer: asyncio.StreamWriter | None = None
     given_up: bool = False

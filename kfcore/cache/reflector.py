@@ -10,7 +10,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
@@ -37,16 +36,14 @@ BURST = 256
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """Which objects of a kind are wanted; without selectors, all."""
 
     label_selector: LabelSelector | str | None = None
     field_selector: FieldSelector | str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True):
     """How long a reflector waits, in seconds. A watch is renewed within `watch_min` and `watch_max` by the server, and
     by the client when nothing, not even a bookmark (about one a minute), came for `idle`. A kind that the server does
     not know is asked for every `unserved`: whoever creates its CRD wants it to work then.

@@ -10,9 +10,10 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+import msgspec
 
 from kfcore.client.errors import ConnectionFailed, NotConnected
 from kfcore.client.interface import PatchType
@@ -22,8 +23,7 @@ from kfcore.clock import Clock, SystemClock
 SERVER_ERRORS = frozenset({500, 502, 503, 504})
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """Waits `first_delay · 2ⁿ` seconds, at most `longest_delay`, shortened at random, until `deadline` has passed."""
 
     first_delay: float = 0.1

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
+
+import msgspec
 
 
 class SelectorError(ValueError):
     """A selector that cannot be parsed; the message says which part and what was expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """One term of a label selector. `operator` is one of `in`, `notin`, `exists`, `!`."""
 
     key: str
@@ -59,8 +59,7 @@ _EXISTS = re.compile(rf"\s*(!?)\s*({_KEY})\s*$")
 _TERMS = re.compile(r",(?![^()]*\))")
 
 
-@dataclass(frozen=True, slots=True)
-class LabelSelector:
+class LabelSelector(msgspec.Struct, frozen=True):
     """A conjunction of requirements; without any it matches everything."""
 
     requirements: tuple[Requirement, ...] = ()
@@ -129,8 +128,7 @@ def _parse_requirement(term: str) -> Requirement:
     raise SelectorError(f"unable to parse requirement: {term.strip()!r} is not a label requirement")
 
 
-@dataclass(frozen=True, slots=True)
-class FieldSelector:
+class FieldSelector(msgspec.Struct, frozen=True):
     """A conjunction of `path = value` and `path != value` terms, as (path, equal, value)."""
 
     terms: tuple[tuple[str, bool, str], ...] = ()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+
+import msgspec
 
 from kfcore.client.transport import Request, Response, Transport
 from kfcore.clock import Clock, SystemClock
 
 
-@dataclass(frozen=True, slots=True)
-class Throttle:
+class Throttle(msgspec.Struct, frozen=True):
     """`burst` requests at once, then `rate` a second."""
 
     rate: float

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from kfcore.cache.informer import Change, Informer
@@ -30,8 +30,7 @@ log = structlog.get_logger(__name__)
 TURN = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What a reconcile that went well asks for: to be called again in `requeue_after` seconds, or (None) only when
     something changes.
     """

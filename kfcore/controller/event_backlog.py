@@ -7,16 +7,16 @@ object are told together, in one Event, so that a burst of work is described lat
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 
 MAX_MESSAGE = 1024
 
 
-@dataclass(slots=True)
-class Series:
+class Series(msgspec.Struct):
     """One Event object: how often it happened, and how much of that the server knows. `about` is its object's identity,
     `key` tells it from the object's other Events. `name` is the Event's once it is written, `proposed` before that."""
 

@@ -11,9 +11,9 @@ import random
 import socket
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC
 
+import msgspec
 import structlog
 
 from kfcore.api.core import Lease
@@ -29,8 +29,7 @@ class LeadershipLost(Exception):
     """The Lease could not be renewed in time, or somebody else has it: stop acting at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseTiming:
+class LeaseTiming(msgspec.Struct, frozen=True):
     """In seconds: others wait `duration` for a silent leader; it gives up itself after `renew_deadline`; both try every
     `retry_period`.
     """

@@ -7,10 +7,10 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from kfcore.api.meta import Manifest, Unstructured, untyped
@@ -31,8 +31,7 @@ REFUSED_SECONDS = 10.0
 REMEMBERED = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """The PEM files of a certificate and its key. They are read again when they change, as rotated Secrets do."""
 
     certificate: Path
@@ -48,12 +47,11 @@ class Certificate:
         return found
 
 
-@dataclass(slots=True)
-class TlsServer:
+class TlsServer(msgspec.Struct):
     """The TLS context of a certificate's files. Raises ssl.SSLError or OSError for files that are none."""
 
     files: Certificate
-    context: ssl.SSLContext = field(default_factory=lambda: ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+    context: ssl.SSLContext = msgspec.field(default_factory=lambda: ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
     _loaded: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:

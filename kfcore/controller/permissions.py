@@ -5,7 +5,8 @@ operator of these controllers can run with.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from kfcore.api.meta import Manifest, Object
 from kfcore.api.resource import Resource
@@ -14,8 +15,7 @@ READ = ("get", "list", "watch")
 GROUP = "rbac.authorization.k8s.io"
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(msgspec.Struct, frozen=True):
     """`verbs` on a resource of an API group (core is empty); `resource` may name a subresource (`pods/status`)."""
 
     group: str

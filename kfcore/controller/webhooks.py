@@ -12,7 +12,6 @@ import base64
 import copy
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -41,8 +40,7 @@ class Denied(Exception):
     """Raised by a validator: it must not be; the text is what the user is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission(Generic[T]):
+class Admission(msgspec.Struct, Generic[T], frozen=True):
     """What is to happen, and who wants it. `object` is the state to be (None at DELETE), `old` the one that is (None at
     CREATE). What is put into `warnings` is shown to the user, whatever the verdict.
     """
@@ -53,7 +51,7 @@ class Admission(Generic[T]):
     user: str
     groups: tuple[str, ...] = ()
     dry_run: bool = False
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = msgspec.field(default_factory=list)
 
 
 Validator = Callable[[Admission[T]], Awaitable[None]]

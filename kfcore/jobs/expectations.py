@@ -5,8 +5,9 @@ makes the controller act twice. Lost with the process, which then starts from a 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+import msgspec
 
 from kfcore.api.meta import Object
 
@@ -16,12 +17,11 @@ PATIENCE = 30.0
 T = TypeVar("T", bound=Object)
 
 
-@dataclass(slots=True)
-class _Expected:
+class _Expected(msgspec.Struct):
     job: str
     until: float
-    created: set[str] = field(default_factory=set)
-    deleted: set[str] = field(default_factory=set)
+    created: set[str] = msgspec.field(default_factory=set)
+    deleted: set[str] = msgspec.field(default_factory=set)
 
 
 class Expectations:

@@ -5,9 +5,10 @@ each ends in at most one status write, and says when to look again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from kfcore.api.core import Pod, Service
 from kfcore.api.jobs import Job
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 JobT = TypeVar("JobT", bound=Job[Any])
 
 
-@dataclass(slots=True)
-class Pass(Generic[JobT]):
+class Pass(msgspec.Struct, Generic[JobT]):
     """One reconcile of one job: what was read, the copy with defaults, and what is being made of it."""
 
     read: JobT

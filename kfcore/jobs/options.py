@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from kfcore.services import ServiceDoor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorOptions:
+class OperatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of an operator; the defaults suit a cluster.
 
     `kinds` limits the operator to these kinds (in any case; empty: all that are installed). `workers_by_kind`
@@ -24,7 +24,7 @@ class OperatorOptions:
 
     kinds: tuple[str, ...] = ()
     workers: int = 1
-    workers_by_kind: Mapping[str, int] = field(default_factory=dict)
+    workers_by_kind: Mapping[str, int] = msgspec.field(default_factory=dict)
     ttl_seconds: int | None = None
     gang_scheduler_name: str = ""
     force_delete_seconds: float | None = None

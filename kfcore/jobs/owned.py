@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -33,8 +32,7 @@ class Recorder(Protocol):
     def warning(self, obj: Object, reason: str, message: str) -> None: ...
 
 
-@dataclass(slots=True)
-class OwnedObjects:
+class OwnedObjects(msgspec.Struct):
     """The writes of one reconcile of `job` to the pods and services that it owns."""
 
     client: Client
@@ -43,7 +41,7 @@ class OwnedObjects:
     monotonic: Callable[[], float]
     expectations: Expectations | None = None
     retry_after: float | None = None
-    _done: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    _done: dict[tuple[str, str], list[str]] = msgspec.field(default_factory=dict)
 
     async def create(self, kind: type[ServerObject], manifests: Sequence[Manifest]) -> None:
         """Create objects concurrently. What is there already and ours counts as created.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kfcore.api.core import Pod
 from kfcore.api.jobs import ReplicaSpec
@@ -13,8 +14,7 @@ FINAL_EXIT_CODES = range(128)
 """Exit codes that restart policy ExitCode takes as final; from 128 on (killed by a signal) the replica is retried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replicas:
+class Replicas(msgspec.Struct, frozen=True):
     """What `update_job_status` decides by: the spec of a replica type, and how its pods fare.
 
     `pods` maps index to pod, surplus ones included; the counts are of the wanted indexes only. A pod that is being
@@ -27,7 +27,7 @@ class Replicas:
     pods: dict[int, Pod]
     completed: frozenset[int]
     active: int = 0
-    failed_pods: tuple[Pod, ...] = field(default=())
+    failed_pods: tuple[Pod, ...] = msgspec.field(default=())
 
     @property
     def succeeded(self) -> int:

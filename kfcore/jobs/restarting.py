@@ -5,9 +5,10 @@ operator that dies in between neither forgets a restart nor counts it twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from kfcore.api.core import Pod
 from kfcore.api.jobs import Job
@@ -17,18 +18,17 @@ from kfcore.jobs.replicas import Replicas, is_disrupted, is_final, terminating
 from kfcore.jobs.status import StatusUpdate
 
 
-@dataclass(frozen=True, slots=True)
-class Failures:
+class Failures(msgspec.Struct, frozen=True):
     """The failed pods of a job, by what is to become of them; lists of (replicas, pod) and, by type, of pods.
 
     `final` ones end the job unless its framework tolerates them; `retried` ones are created again, and of these the
     `uncounted` ones are not in the status yet; `disrupted` ones are created again without counting.
     """
 
-    final: list[tuple[Replicas, Pod]] = field(default_factory=list)
-    retried: dict[str, list[Pod]] = field(default_factory=dict)
-    uncounted: dict[str, list[Pod]] = field(default_factory=dict)
-    disrupted: dict[str, list[Pod]] = field(default_factory=dict)
+    final: list[tuple[Replicas, Pod]] = msgspec.field(default_factory=list)
+    retried: dict[str, list[Pod]] = msgspec.field(default_factory=dict)
+    uncounted: dict[str, list[Pod]] = msgspec.field(default_factory=dict)
+    disrupted: dict[str, list[Pod]] = msgspec.field(default_factory=dict)
 
 
 def failures_of(job: Job[Any], replicas: Mapping[str, Replicas], status: StatusUpdate, container_name: str) -> Failures:

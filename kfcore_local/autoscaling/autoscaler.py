@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+import msgspec
 
 from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest, untyped
@@ -27,14 +28,13 @@ UNKNOWN_SECONDS = 3.0
 READY_FOR_NEW_SCALE = ("ReadyForNewScale", "recommended size matches current size")
 
 
-@dataclass
-class Round:
+class Round(msgspec.Struct):
     """One look at an autoscaler: what it found so far."""
 
     autoscaler: Autoscaler
     now: datetime
     conditions: list[Manifest]
-    metrics: list[Manifest] = field(default_factory=list)
+    metrics: list[Manifest] = msgspec.field(default_factory=list)
     current: int = 0
     desired: int = 0
     scaled: bool = False

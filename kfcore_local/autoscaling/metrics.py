@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from kfcore.api.quantity import parse_quantity
 from kfcore_local.autoscaling.kinds import Metric, ResourceMetric, ScaledPod
@@ -26,8 +27,7 @@ class NotMeasured(NoMetric):
     """It can be had, and is not there yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(msgspec.Struct, frozen=True):
     """`current` is the metric as a status holds it, `why` what the event says."""
 
     replicas: int

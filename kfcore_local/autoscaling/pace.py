@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kfcore_local.autoscaling.kinds import DOWN_WINDOW, Autoscaler, Policy, Rules
 
 
-@dataclass
-class Pace:
+class Pace(msgspec.Struct):
     """The recent past of one autoscaler. `uid` is its own: another one of its name starts anew."""
 
     uid: str
-    recommended: list[tuple[float, int]] = field(default_factory=list)
-    changed: list[tuple[float, int]] = field(default_factory=list)
+    recommended: list[tuple[float, int]] = msgspec.field(default_factory=list)
+    changed: list[tuple[float, int]] = msgspec.field(default_factory=list)
 
     def stabilized(self, autoscaler: Autoscaler, current: int, wanted: int, now: float) -> int:
         """`wanted`, as far as all that was recommended in the windows agrees with it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import msgspec
@@ -47,16 +46,14 @@ class RoutedSlice(ServerObject, frozen=True):
     ports: list[dict[str, Any]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What a name stands for."""
 
     addresses: tuple[str, ...] = ()
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
+class Door(msgspec.Struct, frozen=True):
     """A port of a cluster IP, and the endpoints that are ready behind it."""
 
     address: str

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 A, CNAME = 1, 5
 NO_ERROR, SERVER_FAILURE, NO_NAME = 0, 2, 3
@@ -22,8 +23,7 @@ class NotAQuestion(Exception):
     """Bytes that are no question which can be answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     number: int
     name: str
     kind: int

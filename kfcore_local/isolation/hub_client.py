@@ -13,10 +13,10 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from kfcore_local.launcher import Descriptors, StartFailed, Supervisor, written
@@ -34,14 +34,13 @@ class NotIsolated(CannotStart):
     """This machine has no namespaces for us; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodNamespaces:
+class PodNamespaces(msgspec.Struct, frozen=True):
     """What a pod's namespaces are made from. `memory` has the options of file systems in memory, by name."""
 
     uid: str
     hostname: str
     address: str
-    memory: Mapping[str, str] = field(default_factory=dict)
+    memory: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Hub:
@@ -282,8 +281,7 @@ def _wait_for_room(control: socket.socket) -> None:
     select.select([], [control], [], 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class PodLauncher:
+class PodLauncher(msgspec.Struct, frozen=True):
     """A `Launcher` of a pod's containers. `container` is the mark of the one that commands are to join, if any."""
 
     hub: Hub

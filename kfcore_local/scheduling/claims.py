@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from kfcore.cache.store import Store
 from kfcore_local.scheduling.kinds import SchedulablePod
@@ -12,8 +13,7 @@ from kfcore_local.storage.kinds import Claim, StorageClass
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(msgspec.Struct, frozen=True):
     """`problem`: what keeps the pod from a node. `waiting`: claims that are bound once a node is chosen."""
 
     problem: str = ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from kfcore_local.scheduling.affinity import UNSCHEDULABLE, repelling_taint, tolerates, wants
 from kfcore_local.scheduling.kinds import SchedulableNode, SchedulablePod
@@ -14,8 +15,7 @@ from kfcore_local.scheduling.resources import Amounts, lacking
 NO_NODES = "no nodes available to schedule pods"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Why a node does not take a pod. `curable`: it would, were there fewer pods on it."""
 
     reasons: tuple[str, ...]

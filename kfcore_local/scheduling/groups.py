@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kfcore.api.meta import Manifest, Unstructured
 from kfcore.jobs.gang import GangScheduler, VolcanoPodGroup
@@ -12,8 +12,7 @@ VOLCANO_GROUP = "scheduling.k8s.io/group-name"
 PLUGINS_GROUP = "scheduling.x-k8s.io/pod-group"
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKind:
+class GroupKind(msgspec.Struct, frozen=True):
     """The groups of one gang scheduler."""
 
     scheduler: GangScheduler

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+
+import msgspec
 
 from kfcore.api.quantity import parse_quantity
 from kfcore_local.scheduling.kinds import Quantities, SchedulableNode, SchedulablePod
@@ -67,8 +68,7 @@ def lacking(requests: Mapping[str, Decimal], node: SchedulableNode, used: Mappin
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """A pod on a node, or about to be there."""
 
     pod: SchedulablePod

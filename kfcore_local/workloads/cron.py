@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+
+import msgspec
 
 _MONTHS = {
     name: number
@@ -29,8 +30,7 @@ HORIZON = timedelta(days=5 * 366)
 """How far ahead a time is looked for: `0 0 30 2 *` has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(msgspec.Struct, frozen=True):
     """`@every 1h30m`, counted from the last time."""
 
     seconds: float
@@ -39,8 +39,7 @@ class Every:
         return time.replace(microsecond=0) + timedelta(seconds=self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True):
     """What each field allows. With both days restricted, one of them is enough."""
 
     minutes: frozenset[int]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
 
 from kfcore.api.meta import Manifest, owner_reference, rfc3339
 from kfcore.client.errors import AlreadyExists, ApiError, NotFound
@@ -21,13 +22,12 @@ SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 MANY_MISSED = 100
 
 
-@dataclass
-class Runs:
+class Runs(msgspec.Struct):
     """The jobs of a CronJob by how they stand."""
 
-    active: list[BatchJob] = field(default_factory=list)
-    succeeded: list[BatchJob] = field(default_factory=list)
-    failed: list[BatchJob] = field(default_factory=list)
+    active: list[BatchJob] = msgspec.field(default_factory=list)
+    succeeded: list[BatchJob] = msgspec.field(default_factory=list)
+    failed: list[BatchJob] = msgspec.field(default_factory=list)
 
 
 class CronJobReconciler(WorkloadReconciler[CronJob]):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kfcore.api.meta import Manifest, controller_of, owner_reference
 from kfcore.client.errors import AlreadyExists, ApiError, NotFound
@@ -40,8 +41,7 @@ from kfcore_local.workloads.templates import TEMPLATE_HASH_LABEL, same_template,
 _NOT_INHERITED = {"kubectl.kubernetes.io/last-applied-configuration", REVISION, DESIRED, MAXIMUM}
 
 
-@dataclass
-class Rollout:
+class Rollout(msgspec.Struct):
     """One reconcile's view of a Deployment: what there is, and what it has found so far."""
 
     deployment: Deployment
@@ -49,7 +49,7 @@ class Rollout:
     conditions: list[Manifest]
     collisions: int
     new: ReplicaSet | None = None
-    revision: str = field(default="")
+    revision: str = msgspec.field(default="")
 
     @property
     def old(self) -> list[ReplicaSet]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore_local.workloads.kinds import Pod, Service, ServicePort
@@ -14,8 +15,7 @@ Ports = tuple[tuple[str, int, str, str], ...]
 """Name, port, protocol and application protocol of each port: pods that name different ports are told apart by it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """One pod as an endpoint of a service."""
 
     ip: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.client.errors import ApiError, NotFound
@@ -38,8 +39,7 @@ EXHAUSTED = ("BackoffLimitExceeded", "Job has reached the specified backoff limi
 TOO_LATE = ("DeadlineExceeded", "Job was active longer than specified deadline")
 
 
-@dataclass
-class Run:
+class Run(msgspec.Struct):
     """One reconcile's view of a job: what there is, and what it has found so far."""
 
     job: BatchJob

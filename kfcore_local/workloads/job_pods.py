@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore_local.workloads.kinds import BatchJob, Pod, created_at
@@ -15,8 +16,7 @@ COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 FIRST_BACK_OFF, LONGEST_BACK_OFF = 10.0, 600.0
 
 
-@dataclass(frozen=True)
-class JobPods:
+class JobPods(msgspec.Struct, frozen=True):
     """The pods of a job by state. `done` holds the completion indexes that succeeded, of an Indexed job."""
 
     active: Sequence[Pod]

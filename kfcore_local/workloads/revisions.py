@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from kfcore.api.meta import Manifest, owner_reference
 from kfcore.client.errors import AlreadyExists, NotFound
@@ -18,8 +19,7 @@ REVISION_LABEL = "controller-revision-hash"
 Revised = StatefulSet | DaemonSet
 
 
-@dataclass(frozen=True, slots=True)
-class Revisions:
+class Revisions(msgspec.Struct, frozen=True):
     """`current` is what pods below the partition are made from, `update` the present template."""
 
     current: ControllerRevision

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.client.errors import AlreadyExists, ApiError, NotFound
@@ -33,8 +34,7 @@ from kfcore_local.workloads.statefulset_pods import (
 from kfcore_local.workloads.status import without_zeros
 
 
-@dataclass
-class Replicas:
+class Replicas(msgspec.Struct):
     """One reconcile's view of a StatefulSet: its pods by ordinal, as they are and as this reconcile makes them."""
 
     owner: StatefulSet

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from notebook_cluster import NAMESPACE, Cluster, a_notebook
@@ -97,9 +98,7 @@ async def test_n8_a_server_that_cannot_be_reached_is_named_and_not_stopped() -> 
 
 
 async def test_n8_a_server_that_cannot_be_reached_is_stopped_where_the_operator_was_told_to() -> None:
-    from dataclasses import replace
-
-    async with culling(replace(CULLING, cull_unreachable=True)) as (cluster, told):
+    async with culling(msgspec.structs.replace(CULLING, cull_unreachable=True)) as (cluster, told):
         told.activity["nb"] = Unreachable("Timeout", "10 s")
         await cluster.rest(13 * MINUTE)
         assert STOPPED in await cluster.annotations()
