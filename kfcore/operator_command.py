@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
-import msgspec
 import typer
 
 from kfcore.operator_arguments import NOTES
@@ -243,7 +243,8 @@ def operator(
     asyncio.run(process.serve(plugins, options))
 
 
-class Process(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
     """What is the process's own, whatever it serves. `lease` is a namespace and a name."""
 
     kubeconfig: Path | None
