@@ -29,9 +29,9 @@ from kfcore_local.isolation.syscalls import (
     CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWPID,
-    CLONE_NEWUSER,
     CLONE_NEWUTS,
 )
+from kfcore_local.isolation.user_namespace import make_namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 _MESSAGE_BYTES = 65536
 _MOST_DESCRIPTORS = 8
-_ALL = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP
 _SETTINGS = {
     "net/ipv4/ip_unprivileged_port_start": "0",
     "net/ipv4/ping_group_range": "0 2147483647",
@@ -351,62 +350,6 @@ def _receive(channel: _socket.socket) -> tuple[dict[str, Any] | None, list[int]]
     return (marshal.loads(data) if data else None), descriptors
 
 
-# ── becoming the hub ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _identity(name: str) -> str:
-    """The ids that this process's user namespace has, each as itself; its own only, for a user without privileges."""
-    with open(f"/proc/self/{name}_map") as file:
-        extents = [line.split() for line in file]
-    return "".join(f"{start} {start} {count}\n" for start, _, count in extents)
-
-
-def _write_maps(child: int) -> None:
-    """Who the users of the child's namespace are. A privileged user keeps them all, others themselves."""
-    own = {"uid": os.geteuid(), "gid": os.getegid()}
-    for name, number in own.items():
-        path = f"/proc/{child}/{name}_map"
-        try:
-            with open(path, "w") as file:
-                file.write(_identity(name))
-        except OSError:
-            if name == "gid":
-                with open(f"/proc/{child}/setgroups", "w") as file:
-                    file.write("deny")
-            with open(path, "w") as file:
-                file.write(f"{number} {number} 1\n")
-
-
-def _make_namespaces() -> None:
-    """Into a user namespace with all others new, but for the PID namespace, which is that of children from here on.
-
-    A child that stays outside says who the users inside are: only from there may a privileged user keep them all.
-    """
-    (asked, asking), (told, telling) = os.pipe(), os.pipe()
-    this = os.getpid()
-    writer = os.fork()
-    if writer == 0:
-        os.close(asking)
-        os.close(told)
-        try:
-            if os.read(asked, 1):
-                _write_maps(this)
-                os.write(telling, b"m")
-        finally:
-            os._exit(0)
-    os.close(asked)
-    os.close(telling)
-    try:
-        syscalls.unshare(_ALL)
-        os.write(asking, b"u")
-        if not os.read(told, 1):
-            raise OSError("the users of a user namespace may not be set")
-    finally:
-        os.close(asking)
-        os.close(told)
-        os.waitpid(writer, 0)
-
-
 def _wait_for_children() -> None:
     while True:
         try:
@@ -419,7 +362,7 @@ def main() -> None:
     control, sockets, base, overlays = sys.argv[1:5]
     hub = Hub(int(control), int(sockets), base, overlays == "overlays")
     try:
-        _make_namespaces()
+        make_namespaces()
         inside = os.fork() == 0
     except OSError as error:
         hub.refuse(error)

@@ -4,6 +4,7 @@ and its status is written where it differs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Generic, TypeVar
 
 from kfcore.api.meta import Manifest, ServerObject
@@ -18,7 +19,7 @@ from kfcore_local.workloads.status import write_status
 W = TypeVar("W", bound=ServerObject)
 
 
-class WorkloadReconciler(Generic[W]):
+class WorkloadReconciler(ABC, Generic[W]):
     """A subclass says which `kind` it is for, and how to `sync` one."""
 
     kind: ClassVar[type[ServerObject]]
@@ -39,8 +40,9 @@ class WorkloadReconciler(Generic[W]):
             return Result()
         return await self.sync(self._written.newest(found))  # type: ignore[arg-type] # `kind` is of W
 
+    @abstractmethod
     async def sync(self, owner: W) -> Result:
-        raise NotImplementedError
+        """Bring about what `owner` asks for."""
 
     async def write_status(self, owner: W, status: Manifest) -> None:
         written = await write_status(self.client, owner, status)

@@ -31,10 +31,10 @@ class OneServer:
         return await asyncio.open_connection("127.0.0.1", self._port)
 
     async def execute(self, pod: Manifest, container: str, command: Sequence[str], streams: Streams) -> int:
-        raise NotImplementedError
+        raise AssertionError("a proxy runs no command")
 
     async def attach(self, pod: Manifest, container: str, streams: Streams) -> int:
-        raise NotImplementedError
+        raise AssertionError("a proxy runs no command")
 
 
 @asynccontextmanager
