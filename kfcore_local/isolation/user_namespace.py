@@ -1,4 +1,4 @@
-"""Into namespaces of one's own, without root: a user namespace in which everybody is who they are, and the others in it.
+"""Into namespaces of one's own, without root: a user namespace in which everybody is who they are, the others in it.
 
 What is done in there is `hub.py`'s.
 """
