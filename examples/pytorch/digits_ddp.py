@@ -6,6 +6,7 @@ The data are the 1,797 images of 8×8 pixels that scikit-learn ships.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import torch
@@ -74,4 +75,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # gloo's threads outlive the model, and now and then abort an interpreter that takes itself apart

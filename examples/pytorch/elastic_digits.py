@@ -65,4 +65,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # gloo's threads outlive the model, and now and then abort an interpreter that takes itself apart
