@@ -64,6 +64,11 @@ _RULES = (
         "rule": "!has(self.elasticPolicy) || !has(self.elasticPolicy.nProcPerNode) || !has(self.nprocPerNode)",
         "message": "elasticPolicy.nProcPerNode is deprecated, and not to be used with nprocPerNode",
     },
+    {
+        "rule": "!has(self.elasticPolicy) || !has(self.elasticPolicy.minReplicas) || "
+        "!has(self.elasticPolicy.maxReplicas) || self.elasticPolicy.minReplicas <= self.elasticPolicy.maxReplicas",
+        "message": "elasticPolicy.minReplicas must be at most maxReplicas",
+    },
 )
 
 

@@ -13,6 +13,12 @@ Autoscaler = untyped(
 )
 
 
+DEFAULT_METRICS: list[Manifest] = [
+    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
+]
+"""What an API server makes of an empty list."""
+
+
 def autoscaler_spec(job: PyTorchJob) -> Manifest | None:
     """The autoscaler that the job asks for, if it does."""
     policy = job.spec.elastic_policy
@@ -22,7 +28,7 @@ def autoscaler_spec(job: PyTorchJob) -> Manifest | None:
         "scaleTargetRef": {"apiVersion": job.resource.api_version, "kind": job.resource.kind, "name": job.name},
         "minReplicas": policy.min_replicas,
         "maxReplicas": policy.max_replicas,
-        "metrics": policy.metrics,
+        "metrics": policy.metrics or DEFAULT_METRICS,
     }
 
 

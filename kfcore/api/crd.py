@@ -87,6 +87,7 @@ def schema(kind: type[CustomResource]) -> Manifest:
     properties["metadata"] = {"type": "object"}
     structural.pop("required", None)
     if issubclass(kind, Job):
+        structural["required"] = ["spec"]
         structural["x-kubernetes-validations"] = [
             {
                 "rule": f"self.metadata.name.matches('^{DNS_1035.pattern}$')",

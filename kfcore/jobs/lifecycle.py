@@ -20,7 +20,16 @@ from kfcore.jobs.naming import REPLICA_TYPE, job_labels
 from kfcore.jobs.owned import OwnedObjects
 from kfcore.jobs.replicas import Replicas, exit_code
 from kfcore.jobs.restarting import Failures, count_restarts, failures_of, restarts_so_far, to_recreate
-from kfcore.jobs.status import CREATED, FAILED, RUNNING, SUCCEEDED, SUSPENDED, Counts, StatusUpdate
+from kfcore.jobs.status import (
+    CREATED,
+    FAILED,
+    RESTARTING,
+    RUNNING,
+    SUCCEEDED,
+    SUSPENDED,
+    Counts,
+    StatusUpdate,
+)
 
 if TYPE_CHECKING:
     from kfcore.jobs.controller import JobController
@@ -49,14 +58,15 @@ async def active(controller: JobController[Any], work: Pass[JobT]) -> Result:
         status.start_time = status.now
     replicas = controller.observe(work)
     count(controller, work, replicas)
-    status.start_time = status.start_time or status.now
+    begun = status.start_time
+    status.start_time = begun or status.now
     failures = failures_of(job, replicas, status, controller.container_name)
     retry_at = settle(controller, work, replicas, failures)
     if status.finished:
         await controller.write_status(work)
         return await finished(controller, work)
-    if (wait := await _waits_for_gang(controller, work)) is not None:
-        return Result(requeue_after=wait)
+    if (wait := await _waits_for_gang(controller, work, begun)) is not None:
+        return _sooner(controller.due(run_policy.deadline(job.spec.run_policy, begun)), wait)
     await controller.reconcile_dependents(job, wanted=True)
     try:
         for group in replicas.values():
@@ -87,7 +97,7 @@ def count(controller: JobController[Any], work: Pass[JobT], replicas: Mapping[st
     for name, group in replicas.items():
         selector = _selector(controller, work.job, name) if controller.kind.scale_paths else ""
         status.counts[name] = Counts(group.active, group.succeeded, group.failed, selector)
-        known = status.completed_indexes.get(name, [])
+        known = status.completed_indexes.pop(name, [])
         if group.completed:
             status.completed_indexes[name] = sorted(group.completed)
         new = sorted(group.completed.difference(known))
@@ -110,21 +120,23 @@ def settle(
     if end is not None and status.now >= end:
         status.fail(run_policy.DEADLINE_PASSED.format(name=job.name))
         return None
+    failed, restarts = failures.newly_failed, restarts_so_far(job, replicas, status, failures)
+    if run_policy.backoff_limit_reached(policy, restarts, len(failed)):
+        _announce_exits(work, failed, controller.container_name)
+        why = _why(failed[0], controller.container_name) if failed else ""
+        status.fail(run_policy.BACKOFF_LIMIT_REACHED.format(name=job.name), detail=why)
+        return None
     final = [(group, pod) for group, pod in failures.final if not controller.tolerates_failure(job, group.type)]
     if final:
         _fail(controller, work, *final[0])
         return None
-    if run_policy.backoff_limit_reached(policy, restarts_so_far(job, replicas, status, failures)):
-        uncounted = [pod for pods in failures.uncounted.values() for pod in pods]
-        _announce_exits(work, uncounted, controller.container_name)
-        why = _why(uncounted[0], controller.container_name) if uncounted else ""
-        status.fail(run_policy.BACKOFF_LIMIT_REACHED.format(name=job.name), detail=why)
-        return None
-    if controller.is_running(job, replicas):
+    restarting = [name for name in replicas if failures.retried.get(name) or failures.disrupted.get(name)]
+    # While failed pods wait for their time, Restarting stands; it would be a new one if Running came in between.
+    stands = restarting and status.is_true(RESTARTING) and status.conditions[-1].type == RESTARTING
+    if not stands and controller.is_running(job, replicas):
         status.run(controller.running_message(job))
-    for name in replicas:
-        if failures.retried.get(name) or failures.disrupted.get(name):
-            status.restart(controller.restarting_message(job, name, replicas[name].failed))
+    for name in restarting:
+        status.restart(controller.restarting_message(job, name, replicas[name].failed))
     counted, retry_at = count_restarts(job, replicas, status, failures)
     _announce_exits(work, counted, controller.container_name)
     return retry_at
@@ -142,15 +154,16 @@ def _fail(controller: JobController[Any], work: Pass[JobT], group: Replicas, pod
         status.fail(controller.failed_message(job, group.type, group.failed), detail=why)
 
 
-async def _waits_for_gang(controller: JobController[Any], work: Pass[JobT]) -> float | None:
-    """Seconds until another look where the pods are to be scheduled together and may not be created yet."""
+async def _waits_for_gang(controller: JobController[Any], work: Pass[JobT], begun: datetime | None) -> float | None:
+    """Seconds until another look where the pods are to be scheduled together and may not be created yet. `begun` is
+    when the job started or was resumed, if it did so before its pods may be there."""
     if controller.pod_groups is None:
         return None
     job, status = work.job, work.status
     policy = job.spec.run_policy.scheduling_policy
     minimum = policy.min_available if policy is not None else None
     started = status.start_time
-    status.start_time = work.read.status.start_time  # it begins when its pods may
+    status.start_time = begun  # it begins when its pods may
     status.last_reconcile_time = status.last_reconcile_time or status.now
     try:
         wait = await controller.pod_groups.admit(job, controller.min_available(job) if minimum is None else minimum)

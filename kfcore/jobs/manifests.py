@@ -66,18 +66,22 @@ def service_manifest(
 
 
 def service_ports(spec: ReplicaSpec, container_name: str, port_name: str, port: int) -> list[Manifest]:
-    """The ports of a replica's service: those of the framework's container, its default port included."""
+    """The ports of a replica's service: those of the framework's container, its default port included.
+
+    A service takes each name and each number once, and no port without a name, where a container takes them all.
+    """
     return list(_ports(spec, container_name, port_name, port))
 
 
 def _ports(spec: ReplicaSpec, container_name: str, port_name: str, port: int) -> Iterator[Manifest]:
     declared = (spec.template.container(container_name) or {}).get("ports") or []
-    seen = set()
-    for entry in declared:
-        name = entry.get("name") or f"port-{entry['containerPort']}"
-        if name not in seen:
-            seen.add(name)
-            protocol = {"protocol": entry["protocol"]} if entry.get("protocol") else {}
-            yield {"name": name, "port": entry["containerPort"], **protocol}
-    if port_name not in seen:
-        yield {"name": port_name, "port": port}
+    names = {entry.get("name") for entry in declared}
+    # Most manifests that open the default port do not name it.
+    unnamed = {port: port_name} if port_name not in names else {}
+    seen: set[object] = set()
+    for entry in [*declared, {"name": port_name, "containerPort": port}]:
+        number, protocol = entry["containerPort"], entry.get("protocol")
+        name = entry.get("name") or unnamed.get(number, f"port-{number}")
+        if name not in seen and (number, protocol or "TCP") not in seen:
+            seen |= {name, (number, protocol or "TCP")}
+            yield {"name": name, "port": number, **({"protocol": protocol} if protocol else {})}

@@ -30,6 +30,11 @@ class Failures(msgspec.Struct, frozen=True):
     uncounted: dict[str, list[Pod]] = msgspec.field(default_factory=dict)
     disrupted: dict[str, list[Pod]] = msgspec.field(default_factory=dict)
 
+    @property
+    def newly_failed(self) -> list[Pod]:
+        """The pods that count and are not in the status yet."""
+        return [pod for _, pod in self.final] + [pod for pods in self.uncounted.values() for pod in pods]
+
 
 def failures_of(job: Job[Any], replicas: Mapping[str, Replicas], status: StatusUpdate, container_name: str) -> Failures:
     """Sort the failed pods."""

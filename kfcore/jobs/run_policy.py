@@ -33,9 +33,10 @@ def restarts_counted(replicas: Iterable[Replicas], recreated: Mapping[str, Resta
     return total
 
 
-def backoff_limit_reached(policy: RunPolicy, restarts: int) -> bool:
+def backoff_limit_reached(policy: RunPolicy, restarts: int, failed: int) -> bool:
+    """By restarts; a limit of 0 also by the first `failed` pod, though its restart policy be Never."""
     limit = policy.backoff_limit
-    return limit is not None and restarts >= max(limit, 1)
+    return limit is not None and restarts + (failed if limit <= 0 else 0) >= max(limit, 1)
 
 
 def deadline(policy: RunPolicy, start: datetime | None) -> datetime | None:
@@ -46,9 +47,9 @@ def deadline(policy: RunPolicy, start: datetime | None) -> datetime | None:
 
 
 def expiry(policy: RunPolicy, status: JobStatus, default_ttl: int | None) -> datetime | None:
-    """When a finished job is deleted; None for never."""
+    """When a finished job is deleted; None for never, and while it is suspended."""
     ttl = policy.ttl_seconds_after_finished if policy.ttl_seconds_after_finished is not None else default_ttl
-    if ttl is None:
+    if ttl is None or policy.suspend:
         return None
     ended = status.completion_time
     for type in (SUCCEEDED, FAILED):

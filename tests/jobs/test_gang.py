@@ -185,3 +185,20 @@ def test_the_gang_schedulers_name_is_taken_in_any_case_and_none_means_none() -> 
     assert volcano is not None
     assert volcano.kind is VolcanoPodGroup
     assert gang_scheduler("None") is gang_scheduler("") is None
+
+
+async def test_the_deadline_of_a_resumed_job_begins_with_the_resumption_while_its_group_waits() -> None:
+    training = in_a_gang(a_march_job(activeDeadlineSeconds=60))
+    await training.reconciled()
+    await set_phase(training, "Inqueue")
+    await training.reconciled()
+    await training.patch({"runPolicy": {"suspend": True}})
+    await training.reconciled()
+    await training.after(100)
+    await training.patch({"runPolicy": {"suspend": False}})
+    await training.reconciled()
+    assert (await training.job()).status.start_time == training.clock.now()
+    assert await training.conditions() == ["Created", "Suspended=False"]
+    assert (await training.after(50)).requeue_after == 10
+    await training.after(10)
+    assert await training.conditions() == ["Created", "Suspended=False", "Failed"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from training import MarchJob, MarchJobController, Training, a_march_job
 
 from kfcore.api.core import Pod, Service
-from kfcore.api.meta import controller_of, untyped
+from kfcore.api.meta import Manifest, controller_of, untyped
 from kfcore.testing import schemaless_crd
+
+
+def port(number: int, **fields: str) -> Manifest:
+    return {"containerPort": number, **fields}
 
 
 async def test_a_new_job_gets_a_pod_and_a_service_for_each_replica() -> None:
@@ -215,3 +220,38 @@ async def test_a_container_that_cannot_start_is_told_once_on_the_job() -> None:
     await training.reconciled()
     told = "Error pod march-walker-0 container march waiting message: no such image"
     assert await training.events("ErrImagePull") == [told]
+
+
+@pytest.mark.parametrize(
+    ("ports", "served"),
+    [
+        ([port(7000)], {"marchjob-port": 7000}),
+        ([port(7000, name="drum")], {"drum": 7000}),
+        ([port(9000), port(9001)], {"port-9000": 9000, "port-9001": 9001, "marchjob-port": 7000}),
+        ([port(9000, name="marchjob-port"), port(7000)], {"marchjob-port": 9000, "port-7000": 7000}),
+        ([port(53, protocol="UDP"), port(53, name="tcp")], {"port-53": 53, "tcp": 53, "marchjob-port": 7000}),
+    ],
+)
+async def test_a_service_takes_the_ports_of_its_container_whether_they_have_names_or_not(
+    ports: list[Manifest], served: dict[str, int]
+) -> None:
+    job = a_march_job(walkers=1)
+    job["spec"]["marchReplicaSpecs"]["Walker"]["template"]["spec"]["containers"][0]["ports"] = ports
+    training = Training(job)
+    await training.reconciled()
+    found = (await training.raw_service("march-walker-0"))["spec"]["ports"]
+    assert {port["name"]: port["port"] for port in found} == served
+    assert await training.pods() == ["march-walker-0"]
+
+
+async def test_a_replica_that_succeeded_and_was_scaled_away_runs_again_when_it_is_wanted_again() -> None:
+    training = Training(a_march_job(walkers=3))
+    await training.reconciled()
+    await training.set("march-walker-2", phase="Succeeded", exit_code=0)
+    await training.reconciled()
+    await training.scale(2)
+    await training.reconciled()
+    await training.scale(3)
+    await training.reconciled()
+    assert await training.pods() == ["march-walker-0", "march-walker-1", "march-walker-2"]
+    assert (await training.job()).status.replica_statuses["Walker"].succeeded == 0

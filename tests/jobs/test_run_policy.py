@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from training import MarchJob, Training, a_march_job
 
+from kfcore.api.core import Pod
 from kfcore.client.errors import NotFound, ServiceUnavailable
 
 
@@ -175,3 +176,47 @@ async def test_a_failed_job_stays_failed_when_its_pods_change() -> None:  # B11
     await training.set(phase="Succeeded", exit_code=0)
     await training.reconciled()
     assert await training.conditions() == ["Created", "Failed"]
+
+
+async def test_with_a_back_off_limit_of_0_the_first_failure_stops_the_job_though_nothing_restarts() -> None:
+    training = Training(a_march_job(restart_policy="Never", backoffLimit=0))
+    await training.reconciled()
+    await training.set(phase="Running")
+    await training.reconciled()
+    await training.set("march-walker-0", phase="Failed", exit_code=3)
+    await training.reconciled()
+    message = "Job march has failed because it has reached the specified backoff limit"
+    assert (await training.job()).status.conditions[-1].message == message
+    assert await training.events("MarchJobFailed") == [f"{message} Pod march-walker-0: exit code 3."]
+    assert await training.pods() == ["march-walker-0"]  # kept for its log; the other one was stopped
+
+
+async def test_a_finished_job_that_is_suspended_is_kept_until_it_is_not() -> None:
+    training = Training(a_march_job(ttlSecondsAfterFinished=60))
+    await training.reconciled()
+    await training.set(phase="Succeeded", exit_code=0)
+    await training.reconciled()
+    await training.patch({"runPolicy": {"suspend": True}})
+    await training.reconciled()
+    await training.after(3600)
+    assert await training.conditions() == ["Created", "Succeeded"]
+    await training.patch({"runPolicy": {"suspend": False}})
+    await training.reconciled()
+    with pytest.raises(NotFound):
+        await training.job()
+
+
+async def test_a_job_keeps_saying_since_when_it_restarts_while_a_failed_replica_waits_for_its_time() -> None:
+    training = Training(a_march_job(walkers=3))
+    for _ in range(2):
+        await training.reconciled()
+        await training.set(phase="Running")
+        await training.reconciled()
+        await training.set("march-walker-0", phase="Failed", exit_code=1)
+        await training.reconcile()
+    told, since = await training.events("MarchJobRestarting"), (await training.job()).status.conditions[-1]
+    await training.client.patch(Pod, "march-walker-1", "default", {"metadata": {"labels": {"seen": "true"}}})
+    await training.after(5)
+    assert (await training.job()).status.conditions[-1] == since
+    assert await training.events("MarchJobRestarting") == told
+    assert since.type == "Restarting"

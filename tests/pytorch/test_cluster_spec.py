@@ -87,3 +87,14 @@ async def test_an_elastic_job_with_metrics_has_an_autoscaler_until_it_asks_for_n
     await client.patch(untyped(controller.kind.resource), "train", "default", patch)
     await reconcile(controller, "default/train")
     assert await client.list(Autoscaler, "default") == []
+
+
+async def test_an_autoscaler_whose_metrics_the_server_fills_in_is_left_as_it_is() -> None:
+    client = FakeClient(a_pytorch_job(workers=2, master=False, elasticPolicy={"maxReplicas": 4, "metrics": []}))
+    controller = PyTorchJobController(client)
+    await reconcile(controller, "default/train")
+    [scaler] = await client.list(Autoscaler, "default")
+    assert scaler.raw["spec"]["metrics"][0]["resource"]["name"] == "cpu"
+    client.requests.clear()
+    await reconcile(controller, "default/train")
+    assert [method for method, path in client.requests if "autoscal" in path] == ["GET"]

@@ -95,6 +95,14 @@ async def test_a_job_that_cannot_run_is_refused_with_the_reason(change: Manifest
         await training.patch({"pytorchReplicaSpecs": change})
 
 
+async def test_a_job_that_says_nothing_and_one_of_fewer_than_its_fewest_workers_are_refused() -> None:  # B32
+    training = training_of(a_pytorch_job(Worker=1))
+    with pytest.raises(Invalid, match=r"spec: Required value"):
+        await training.client.create(untyped(PyTorchJob.resource), {"metadata": {"name": "nothing"}}, "default")
+    with pytest.raises(Invalid, match=r"minReplicas must be at most maxReplicas"):
+        await training.patch({"elasticPolicy": {"minReplicas": 3, "maxReplicas": 2}})
+
+
 async def test_the_init_container_comes_from_the_operators_file(tmp_path: Path) -> None:  # B25
     template = tmp_path / "init.yaml"
     template.write_text(
