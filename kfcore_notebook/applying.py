@@ -13,10 +13,10 @@ from typing import Any
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest, Unstructured, controller_of
 from kfcore.api.quantity import parse_quantity
-from kfcore.client.errors import AlreadyExists, ApiError, NotFound
+from kfcore.client.errors import AlreadyExists, ApiError, Forbidden, Invalid, NotFound
 from kfcore.client.interface import Client, PatchType, Reader
 from kfcore_notebook.api import STOPPED, Notebook
-from kfcore_notebook.children import StatefulSet
+from kfcore_notebook.children import Service, StatefulSet
 
 HASH = "kfcore.notebook/applied-hash"
 
@@ -25,8 +25,14 @@ class NameTaken(Exception):
     """An object of the child's name is there and belongs to somebody else."""
 
 
-class CreateFailed(Exception):
-    """The API server did not take a child; why is the message."""
+class Refused(Exception):
+    """The API server did not take a child, or (`exists`) a change of one; why is the message, `error` what it said."""
+
+    def __init__(self, kind: type[Unstructured], name: str, error: ApiError, *, exists: bool) -> None:
+        super().__init__(f"{kind.resource.kind} {name}: {error}")
+        self.kind = kind
+        self.error = error
+        self.exists = exists
 
 
 class Applier:
@@ -43,7 +49,11 @@ class Applier:
         self._settled.pop(uid, None)
 
     async def apply(self, kind: type[Unstructured], wanted: Manifest, notebook: Notebook) -> tuple[Unstructured, bool]:
-        """The child as it is now, and whether it was made just now. Raises `NameTaken` and `CreateFailed`."""
+        """The child as it is now, and whether it was made just now. Raises `NameTaken` and `Refused`.
+
+        An orphan, which nobody controls and which selects this notebook's pods, becomes the notebook's again: it was
+        left by one of the name.
+        """
         name, namespace = wanted["metadata"]["name"], notebook.namespace
         wish = _hash(_comparable(kind, wanted))
         body = {**wanted, "metadata": {**wanted["metadata"], "annotations": {HASH: wish}}}
@@ -55,9 +65,10 @@ class Applier:
             except AlreadyExists:  # the cache is behind
                 live = await self._client.get(kind, name, namespace)
             except ApiError as error:
-                raise CreateFailed(f"{kind.resource.kind} {name}: {error}") from error
+                raise Refused(kind, name, error, exists=False) from error
         owner = controller_of(live)
-        if owner is None or owner.uid != notebook.metadata.uid:
+        adopted = owner is None and _selects_the_same(live, wanted)
+        if not adopted and (owner is None or owner.uid != notebook.metadata.uid):
             raise NameTaken(f"{kind.resource.kind} {name} is there already and does not belong to this notebook")
         if live.metadata.deletion_timestamp is not None:
             return live, False
@@ -65,16 +76,24 @@ class Applier:
         changes = [] if as_wished else _corrections(kind, live.raw, wanted, wish)
         if kind is StatefulSet and live.raw["spec"].get("replicas") != wanted["spec"]["replicas"]:
             changes.append({"op": "add", "path": "/spec/replicas", "value": wanted["spec"]["replicas"]})
+        if adopted:
+            owners = [*(live.raw["metadata"].get("ownerReferences") or []), *wanted["metadata"]["ownerReferences"]]
+            changes.append({"op": "add", "path": "/metadata/ownerReferences", "value": owners})
         if not changes:
             return live, False
         same = {"op": "test", "path": "/metadata/uid", "value": live.metadata.uid}
-        written = await self._client.patch(kind, name, namespace, [same, *changes], patch_type=PatchType.JSON)
+        try:
+            written = await self._client.patch(kind, name, namespace, [same, *changes], patch_type=PatchType.JSON)
+        except (Invalid, Forbidden) as error:
+            raise Refused(kind, name, error, exists=True) from error
         if not as_wished:
             self._settled[live.metadata.uid] = (wish, _hash(_comparable(kind, written.raw)))
         return written, False
 
     def _is_as_wished(self, kind: type[Unstructured], live: Unstructured, wanted: Manifest, wish: str) -> bool:
         if live.metadata.annotations.get(HASH) != wish:
+            return False
+        if kind is Service and not _selects_the_same(live, wanted):  # what others add to a selector counts
             return False
         there = _comparable(kind, live.raw)
         if contains(there, _comparable(kind, wanted)):
@@ -96,6 +115,11 @@ def contains(there: Any, wanted: Any) -> bool:
             and all(contains(a, b) for a, b in zip(there, wanted, strict=True))
         )
     return there == wanted or (there is None and not wanted) or _same_quantity(there, wanted)
+
+
+def _selects_the_same(live: Unstructured, wanted: Manifest) -> bool:
+    there: Any = (live.raw.get("spec") or {}).get("selector")
+    return bool(there == wanted["spec"].get("selector"))
 
 
 def _same_quantity(there: Any, wanted: Any) -> bool:

@@ -24,7 +24,7 @@ from kfcore.controller.events import EventRecorder
 from kfcore.controller.handlers import Request, enqueue_mapped
 from kfcore.controller.permissions import READ, Permission, on
 from kfcore_notebook.api import Notebook
-from kfcore_notebook.applying import Applier, CreateFailed, NameTaken
+from kfcore_notebook.applying import Applier, NameTaken, Refused
 from kfcore_notebook.children import (
     NAME_LABEL,
     Service,
@@ -125,13 +125,25 @@ class NotebookController:
         except NameTaken as error:
             await self._report(notebook, known, None, None, [Trouble("ChildrenOwned", "NameTaken", str(error))])
             return Result(requeue_after=TAKEN_SECONDS)
-        except CreateFailed as error:
-            self.metrics.create_failed(notebook.namespace)
-            self.recorder.warning(notebook, "FailedCreate", str(error))
-            await self._report(notebook, known, None, None, [Trouble("PodCreated", "FailedCreate", str(error))])
-            raise
+        except Refused as refused:
+            await self._tell_refusal(notebook, known, refused)
+            raise refused.error from None
         pod = await self._pod(notebook)
         return await self._report(notebook, known, owned, pod, self._troubles(notebook, known, pod))
+
+    async def _tell_refusal(self, notebook: Notebook, known: _Known, refused: Refused) -> None:
+        """A child could not be made, or stays as it was: what there is goes on."""
+        reason = "FailedUpdate" if refused.exists else "FailedCreate"
+        no_pod = refused.kind is StatefulSet and not refused.exists
+        if not refused.exists:
+            self.metrics.create_failed(notebook.namespace)
+        self.recorder.warning(notebook, reason, str(refused))
+        trouble = Trouble("PodCreated" if no_pod else "ChildrenWritten", reason, str(refused)[:1024])
+        owned, pod = None, None
+        if not no_pod:
+            owned = await self._reader.get(StatefulSet, notebook.name, notebook.namespace)
+            pod = await self._pod(notebook)
+        await self._report(notebook, known, owned, pod, [trouble])
 
     async def _refuse(self, notebook: Notebook | Unstructured, problem: str) -> Result | None:
         """Nothing is made of it, and its status says why."""

@@ -14,7 +14,14 @@ from kfcore.api.resource import Resource
 
 SIDECARS = frozenset({"istio-proxy", "istio-init", "linkerd-proxy", "vault-agent", "oauth-proxy", "cloud-sql-proxy"})
 
-OWN_CONDITIONS = ("NotebookValid", "AnnotationsValid", "ChildrenOwned", "PodCreated", "ServerReachable")
+OWN_CONDITIONS = (
+    "NotebookValid",
+    "AnnotationsValid",
+    "ChildrenOwned",
+    "ChildrenWritten",
+    "PodCreated",
+    "ServerReachable",
+)
 """Written only while they are False: whoever reads a Notebook's conditions takes one with a reason for a warning."""
 
 

@@ -62,7 +62,10 @@ def parse_minutes(text: str) -> float:
 
 
 def _is_true(env: Mapping[str, str], name: str) -> bool:
-    return env.get(name, "").lower() == "true"
+    value = env.get(name, "").lower()
+    if value not in ("", "true", "false"):
+        log.warning("notebook.variable_not_true", name=name, value=env[name], taken_as="false")
+    return value == "true"
 
 
 def _minutes(env: Mapping[str, str], name: str, default: float) -> float:
@@ -83,4 +86,6 @@ def _sources(text: str) -> tuple[str, ...]:
     chosen = tuple(part.strip() for part in text.split(",") if part.strip())
     if unknown := [part for part in chosen if part not in SOURCES]:
         raise ValueError(f"CULL_SOURCES={text}: {unknown[0]!r} is none of {', '.join(SOURCES)}")
+    if not chosen:  # by no source everything is idle
+        raise ValueError(f"CULL_SOURCES={text}: expected at least one of {', '.join(SOURCES)}")
     return chosen

@@ -116,7 +116,9 @@ async def test_n9_the_old_names_of_variables_still_count() -> None:
     assert both.idle_seconds == 300
 
 
-@pytest.mark.parametrize("variable", ["CULL_IDLE_TIME=soon", "IDLENESS_CHECK_PERIOD=0", "CULL_SOURCES=cells"])
+@pytest.mark.parametrize(
+    "variable", ["CULL_IDLE_TIME=soon", "IDLENESS_CHECK_PERIOD=0", "CULL_SOURCES=cells", "CULL_SOURCES=,"]
+)
 async def test_a_variable_that_makes_no_sense_is_named(variable: str) -> None:
     name, _, value = variable.partition("=")
     with pytest.raises(ValueError, match=name):
@@ -192,3 +194,47 @@ async def test_somebody_elses_service_of_the_name_is_not_touched_and_named_in_a_
         await cluster.create(a_notebook())
         assert (await cluster.condition("ChildrenOwned"))["reason"] == "NameTaken"
         assert (await cluster.service()).raw["spec"]["selector"] == {"app": "theirs"}
+
+
+async def test_what_a_deleted_notebook_left_behind_belongs_to_the_next_of_its_name() -> None:
+    cluster = Cluster(NotebookSettings(use_istio=True))
+    async with cluster.operator():
+        await cluster.create(a_notebook())
+        await cluster.client.delete(NOTEBOOKS, "nb", NAMESPACE, propagation=Propagation.ORPHAN)
+        await cluster.rest()
+        assert (await cluster.stateful_set())["metadata"].get("ownerReferences", []) == []
+        await cluster.create(a_notebook(image="jupyter:2"))
+        children = [await cluster.stateful_set(), (await cluster.service()).raw, await cluster.virtual_service()]
+        uid = (await cluster.notebook())["metadata"]["uid"]
+        assert [child["metadata"]["ownerReferences"][0]["uid"] for child in children] == [uid] * 3
+        assert children[0]["spec"]["template"]["spec"]["containers"][0]["image"] == "jupyter:2"
+        assert (await cluster.status())["conditions"] == []
+
+
+async def test_a_selector_that_somebody_narrows_is_set_right_for_else_the_page_is_gone() -> None:
+    cluster = Cluster(PLAIN)
+    async with cluster.operator():
+        await cluster.create(a_notebook())
+        await cluster.client.patch(Service, "nb", NAMESPACE, {"spec": {"selector": {"track": "canary"}}})
+        await cluster.rest()
+        assert (await cluster.service()).raw["spec"]["selector"] == {"statefulset": "nb"}
+
+
+async def test_a_change_that_the_api_server_refuses_is_said_while_the_server_runs_on() -> None:
+    cluster = Cluster(PLAIN)
+    async with cluster.operator():
+        await cluster.create(a_notebook())
+        await cluster.pod_runs()
+        mounts = [{"name": "data", "mountPath": "/data"}]
+        container = {"name": "nb", "image": "jupyter:1", "volumeMounts": mounts}
+        change = {"spec": {"template": {"spec": {"containers": [container]}}}}
+        await cluster.client.patch(NOTEBOOKS, "nb", NAMESPACE, change)
+        await cluster.rest()
+        condition = await cluster.condition("ChildrenWritten")
+        assert (condition["reason"], "data" in condition["message"]) == ("FailedUpdate", True)
+        assert (await cluster.status())["readyReplicas"] == 1
+        assert (await cluster.condition("Ready"))["status"] == "True"
+        change = {"spec": {"template": {"spec": {"volumes": [{"name": "data", "emptyDir": {}}]}}}}
+        await cluster.client.patch(NOTEBOOKS, "nb", NAMESPACE, change)
+        await cluster.rest(60)
+        assert await cluster.condition("ChildrenWritten") == {}
