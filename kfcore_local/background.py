@@ -5,6 +5,7 @@ Each function returns the exit code of its command.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -48,9 +49,17 @@ def start(name: str | None, options: Sequence[str]) -> int:
 def _tell_of(instance: Instance) -> None:
     option = "" if instance.name == instances.DEFAULT_NAME else f" --name {instance.name}"
     print(f"Kubernetes API on this machine: {instance.url} (process {instance.pid})")
-    print(f"kubeconfig: {instance.kubeconfig}\n")
-    print(f"  export KUBECONFIG={instance.kubeconfig}")
-    print("  kubectl get pytorchjobs,pods\n")
+    print(f"kubeconfig: {instance.kubeconfig}")
+    if instance.gateway:
+        print(f"services in a browser: {instance.gateway}")
+    if instance.note:
+        print(instance.note)
+    print()
+    if instance.context:
+        print(f"  kubectl --context {instance.context} get pytorchjobs,pods\n")
+    else:
+        print(f"  export KUBECONFIG={shlex.quote(instance.kubeconfig)}")
+        print("  kubectl get pytorchjobs,pods\n")
     print(
         f"`kfcore local logs{option}` shows its log, `kfcore local stop{option}` ends it, and everything that it runs."
     )
@@ -65,9 +74,10 @@ def status(name: str | None) -> int:
     if not found:
         print("no cluster is running" if name is None else f"no cluster named {name} is running")
         return FAILED
-    rows = [("NAME", "API", "PROCESS", "PODS", "KUBECONFIG", "DATA")]
+    rows = [("NAME", "API", "PROCESS", "PODS", "KUBECONFIG", "DATA", "SERVICES IN A BROWSER")]
     rows += [
-        (one.name, one.url, str(one.pid), _pods(one), one.kubeconfig, one.data_dir or "in memory") for one in found
+        (one.name, one.url, str(one.pid), _pods(one), one.kubeconfig, one.data_dir or "in memory", one.gateway)
+        for one in found
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

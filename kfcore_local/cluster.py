@@ -29,7 +29,7 @@ from kfcore.apiserver.namespace_contents import NamespaceContents
 from kfcore.apiserver.server import ApiServer
 from kfcore.apiserver.streaming import Streams
 from kfcore.apiserver.tls import ServerCertificate, ephemeral_certificate
-from kfcore.client.errors import ServiceUnavailable
+from kfcore.client.errors import InsufficientStorage, ServiceUnavailable
 from kfcore.client.rest import RestClient
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.manager import Manager
@@ -162,7 +162,11 @@ class LocalCluster:
             server.install_crd(pod_group_crd(self._gang.kind.resource))
         self.client = RestClient(InProcessTransport(server, record=False))
         if "controllers" not in self._without:
-            await make_default_class(self.client)
+            try:
+                await make_default_class(self.client)
+            except InsufficientStorage as error:
+                why = str(error).splitlines()[0]
+                raise CannotStart(f"{why}; make room there, or choose another --data-dir") from error
         tls = await certificate if certificate is not None else None
         http = await self._open_door(server, tls)
         stack.push_async_callback(http.stop)
@@ -188,15 +192,17 @@ class LocalCluster:
             sandboxes = self._sandboxes(*await hub, kept / "kubelet", root)
             self.note = sandboxes.note
             server_token = secrets.token_urlsafe(32)
-            kubelet = Kubelet(
-                self.client,
-                node_name=NODE,
-                root=kept / "kubelet",
-                clock=self.clock,
-                images=self._images,
-                variables={"JUPYTER_TOKEN": server_token},
-                sandboxes=sandboxes,
-            )
+            elsewhere = "choose another --data-dir" if self._data_dir else "set TMPDIR to another place"
+            with writing("the kubelet's files to", kept / "kubelet", f"make room there, or {elsewhere}"):
+                kubelet = Kubelet(
+                    self.client,
+                    node_name=NODE,
+                    root=kept / "kubelet",
+                    clock=self.clock,
+                    images=self._images,
+                    variables={"JUPYTER_TOKEN": server_token},
+                    sandboxes=sandboxes,
+                )
             self.logs.kubelet = kubelet
             run(kubelet.run)
             run(partial(self._meter.keep_measuring, MEASURE_SECONDS))

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,8 +52,6 @@ async def command_of(
         {container.termination_message_path: message} if container.termination_message_path else {},
     )
     place = await machine.sandboxes.place(wanted)
-    if not container.command and (image is None or not image.command):
-        raise NoCommand(environment.missing_command(container))
     values = machine.network.rewrite_variables(pod, variables)
     values |= {name: moved(values[name], place.moved) for name in variables.literal}
     defaults = {"KFCORE_POD_IP": facts.pod_ip, "NB_PREFIX": "/"}
@@ -64,12 +63,20 @@ async def command_of(
     argv = given if container.command else [*start, *given]
     base = environment.base_environment(machine.bin_directory, image.bin_directory if image else None)
     gpus = machine.gpus.variables(pod.metadata.uid, container.name, container.resources.limits)
+    if not container.command and not start and not _is_program(given, values.get("PATH") or base["PATH"]):
+        raise NoCommand(environment.missing_command(container))
     user = user_of(security_of(pod, container))
     if user is not None:
         base["HOME"] = _home_of(user[0])
     own = {"HOSTNAME": pod.spec.hostname or pod.name, **machine.network.pod_variables(pod), **place.variables}
     env = {**base, **machine.variables, **gpus, **own, **values}
     return Command(argv, env, place.working_directory, place.launcher, user)
+
+
+def _is_program(arguments: Sequence[str], search: str) -> bool:
+    """Whether a container's arguments are a command by themselves, as they are for an image without an entrypoint:
+    `kubectl run --image=busybox -- sh` gives no other."""
+    return bool(arguments) and shutil.which(arguments[0], path=search) is not None
 
 
 def moved(text: str, paths: Mapping[str, Path]) -> str:

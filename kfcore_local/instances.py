@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,6 +42,10 @@ class Instance:
     kubeconfig: str
     data_dir: str = ""
     context: str = ""
+    gateway: str = ""
+    """The link to it, with its token."""
+    note: str = ""
+    """What a user must know about how pods are kept apart there."""
 
 
 def runtime_directory() -> Path:
@@ -71,6 +76,13 @@ def directory_of(name: str) -> Path:
 def log_of(name: str) -> Path:
     """The log of a cluster that was started with `--detach`; it stays when the cluster has ended."""
     return directory_of(name) / _LOG
+
+
+def is_logged(directory: Path) -> bool:
+    """Whether what this process prints goes to the log of the name with that directory: it is in the background."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(sys.stdout.fileno()), os.stat(directory / _LOG))
+    return False
 
 
 @contextlib.contextmanager

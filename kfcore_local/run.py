@@ -195,9 +195,11 @@ async def _serve(asked: Up) -> int:
                     kubeconfigs.merge(file, context, cluster.kubeconfig)
                     stack.callback(kubeconfigs.unmerge, file, context, cluster.token)
                 data_dir = str(asked.data_dir or "")
+                link = cluster.gateway.link("/") if cluster.gateway is not None else ""
                 facts = (name, os.getpid(), cluster.url, cluster.token, str(cluster.kubeconfig), data_dir, context)
-                instances.enter(instances.Instance(*facts), directory)
-                _announce(cluster, asked, context)
+                instances.enter(instances.Instance(*facts, link, cluster.note), directory)
+                stop = f"`kfcore local stop --name {name}`" if instances.is_logged(directory) else "Ctrl-C"
+                _announce(cluster, asked, context, stop)
                 await asyncio.Event().wait()
     except BadInput as error:
         return _refuse(error)
@@ -212,7 +214,7 @@ async def _serve(asked: Up) -> int:
     return SUCCEEDED
 
 
-def _announce(cluster: LocalCluster, asked: Up, context: str) -> None:
+def _announce(cluster: LocalCluster, asked: Up, context: str, stop: str) -> None:
     for name, error in cluster.plugins.failures:
         _tell(f"plugin {name} could not be loaded: {error}")
     left_out = f" (without {', '.join(sorted(asked.without))})" if asked.without else ""
@@ -228,7 +230,7 @@ def _announce(cluster: LocalCluster, asked: Up, context: str) -> None:
     else:
         print(f"  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
         print("  kubectl get pytorchjobs,pods\n")
-    print("Ctrl-C ends it, and everything that it runs.", flush=True)
+    print(f"{stop} ends it, and everything that it runs.", flush=True)
 
 
 def _until_interrupted(main: Callable[[], Coroutine[Any, Any, int]], ending: str, *, interrupted: int) -> int:

@@ -41,7 +41,8 @@ def explain(error: OSError) -> str:
     """An error of the machine that nobody expected there, as a sentence for a user."""
     where = f" {error.filename}" if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"no space is left to write{where}: make room there, or set TMPDIR (now {tempfile.gettempdir()})"
+        disk = "there" if where else "on the disks that kfcore writes to"
+        return f"no space is left to write{where}: make room {disk}, or set TMPDIR (now {tempfile.gettempdir()})"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"cannot write{where}: {error.strerror}; give another place, or set TMPDIR (now {tempfile.gettempdir()})"
     return str(error)
