@@ -8,13 +8,19 @@ import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 240.0
+"""Seconds. A browser on a busy machine needs many; what is waited for ends the wait."""
+
+
+class NoAnswer(Exception):
+    """The browser has none: a page that is on its way to another has nothing to look at."""
 
 
 class Page:
@@ -28,9 +34,10 @@ class Page:
         self._last += 1
         await self._socket.send_json({"id": self._last, "method": method, "params": params})
         while True:
-            answer = json.loads(await self._socket.receive_str(timeout=60))
+            answer = json.loads(await self._socket.receive_str(timeout=PATIENCE))
             if answer.get("id") == self._last:
-                assert "error" not in answer, answer
+                if "error" in answer:
+                    raise NoAnswer(f"{method}: {answer['error']}")
                 return answer["result"]
 
     async def open(self, url: str) -> None:
@@ -40,7 +47,7 @@ class Page:
         return (await self.call("Runtime.evaluate", expression=expression))["result"].get("value")
 
     async def until(
-        self, expression: str, seconds: float = 60, trying: Callable[[], Awaitable[None]] | None = None
+        self, expression: str, seconds: float = PATIENCE, trying: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Wait until an expression is true in the page; `trying` is what a person would try every few seconds.
 
@@ -48,12 +55,13 @@ class Page:
         """
         deadline = time.monotonic() + seconds
         for turn in itertools.count():
-            if await self.value(f"Boolean({expression})"):
-                return
+            with suppress(NoAnswer):
+                if await self.value(f"Boolean({expression})"):
+                    return
+                if trying is not None and turn % 10 == 0:
+                    await trying()
             if time.monotonic() > deadline:
                 break
-            if trying is not None and turn % 10 == 0:
-                await trying()
             await asyncio.sleep(0.3)
         shown = await self.value("document.body.innerText.slice(0, 2000)")
         raise AssertionError(f"not within {seconds} s: {expression}; the page shows: {shown}")
@@ -90,24 +98,36 @@ async def browser(profile: Path) -> AsyncIterator[Page]:
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        port = await _port(profile / "DevToolsActivePort")
+        port = await _port(profile / "DevToolsActivePort", process)
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                tabs = [tab for tab in await answer.json() if tab["type"] == "page"]
-            async with session.ws_connect(tabs[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+            tab = await _first_tab(session, port)
+            async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
                 yield Page(socket)
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
 
 
-async def _port(file: Path) -> int:
-    for _ in range(200):
-        if text := await asyncio.to_thread(_read, file):
-            return int(text.splitlines()[0])
-        await asyncio.sleep(0.1)
-    raise AssertionError("Chromium does not start")
+async def _port(file: Path, process: asyncio.subprocess.Process) -> int:
+    async with asyncio.timeout(PATIENCE):
+        while "\n" not in (text := await asyncio.to_thread(_read, file)):
+            assert process.returncode is None, f"Chromium has ended with {process.returncode}"
+            await asyncio.sleep(0.1)
+    return int(text.splitlines()[0])
 
 
 def _read(file: Path) -> str:
     return file.read_text() if file.exists() else ""
+
+
+async def _first_tab(session: aiohttp.ClientSession, port: int) -> dict[str, Any]:
+    """The browser listens before it has opened one."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                tabs: list[dict[str, Any]] = await answer.json()
+            for tab in tabs:
+                if tab["type"] == "page":
+                    return tab
+            await asyncio.sleep(0.1)
