@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,11 +22,14 @@ from kfcore.api.meta import Manifest
 from kfcore.apiserver.http import HttpServer
 from kfcore.apiserver.kubeconfig import write_kubeconfig
 from kfcore.apiserver.logs import LogOptions
+from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.server import ApiServer
 from kfcore.apiserver.tls import ephemeral_certificate
 
 KUBECTL = shutil.which("kubectl") or ""
 TOKEN = "a-token-for-tests"
+PATIENCE = 240.0
+"""Seconds that a kubectl may take on a busy machine; nothing waits for them when it takes less."""
 _count = itertools.count()
 
 WIDGET: Manifest = {
@@ -115,6 +119,20 @@ class ThreeLines:
             yield f"{line}\n".encode()
 
 
+class NotingApiServer(ApiServer):
+    """Notes the path of every watch that it has begun: what changes from then on, the watcher hears."""
+
+    def __init__(self, pod_logs: ThreeLines) -> None:
+        super().__init__(pod_logs=pod_logs)
+        self.watched: list[str] = []
+
+    async def handle(self, request: Request) -> Response:
+        answer = await super().handle(request)
+        if request.query.get("watch") in ("1", "true"):
+            self.watched.append(request.path)
+        return answer
+
+
 class Serving:
     """The API in a thread of its own, so that a blocking kubectl can talk to it."""
 
@@ -124,11 +142,11 @@ class Serving:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self.url = asyncio.run_coroutine_threadsafe(self._start(), self.loop).result(10)
+        self.url = asyncio.run_coroutine_threadsafe(self._start(), self.loop).result(PATIENCE)
         write_kubeconfig(self.kubeconfig, self.url, TOKEN, authority=self._http.authority)
 
     async def _start(self) -> str:
-        self.api = ApiServer(pod_logs=self.logs)
+        self.api = NotingApiServer(self.logs)
         self.api.install_crd(WIDGET)
         self._http = HttpServer(self.api, token=TOKEN, tls=ephemeral_certificate())
         await self._http.start()
@@ -139,9 +157,9 @@ class Serving:
         await self.api.close()
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._stop(), self.loop).result(PATIENCE)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self.loop.close()
 
 
@@ -162,13 +180,23 @@ class Printed:
 class Following:
     """A kubectl that goes on."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], watched: Callable[[], int]) -> None:
         self._process = process
+        self._watched = watched
+        self._watched_before = watched()
+
+    def until_it_watches(self) -> None:
+        """Wait until it would hear of a change in its namespace."""
+        deadline = time.monotonic() + PATIENCE
+        while self._watched() == self._watched_before:
+            assert self._process.poll() is None, f"kubectl has ended with {self._process.returncode}"
+            assert time.monotonic() < deadline, f"kubectl does not watch within {PATIENCE} s"
+            time.sleep(0.01)
 
     def line(self) -> str:
         """The next line; empty when kubectl has ended."""
         assert self._process.stdout is not None
-        timer = threading.Timer(10, self._process.kill)
+        timer = threading.Timer(PATIENCE, self._process.kill)
         timer.start()
         try:
             return self._process.stdout.readline()
@@ -202,7 +230,7 @@ class Kubectl:
             env=self._environment | environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -217,14 +245,17 @@ class Kubectl:
         return Printed(done.stdout, done.stderr)
 
     @contextmanager
-    def running(self, *arguments: str) -> Iterator[Following]:
+    def running(self, *arguments: str, stderr: int | None = None) -> Iterator[Following]:
         with subprocess.Popen(
-            self._command(arguments), env=self._environment, stdout=subprocess.PIPE, text=True
+            self._command(arguments), env=self._environment, stdout=subprocess.PIPE, stderr=stderr, text=True
         ) as process:
             try:
-                yield Following(process)
+                yield Following(process, self._watches_of_mine)
             finally:
                 process.kill()
+
+    def _watches_of_mine(self) -> int:
+        return sum(f"/namespaces/{self.namespace}/" in path for path in self._serving.api.watched)
 
     def apply(self, *manifests: Manifest) -> Printed:
         return self("apply", "-f", "-", stdin=as_list(*manifests))

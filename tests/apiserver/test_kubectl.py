@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -114,7 +113,7 @@ def test_get_watch_prints_a_row_for_each_change(kubectl: Kubectl) -> None:
         kubectl("delete", "pod", "p", "--now", "--wait=false")
         assert watch.line().split()[0] == "p"
     with kubectl.running("get", "pods", "-w", "--output-watch-events", "--watch-only") as watch:
-        time.sleep(0.3)
+        watch.until_it_watches()
         kubectl.apply(a_pod("q"))
         assert watch.line().split()[0] == "EVENT"
         assert watch.line().split()[:2] == ["ADDED", "q"]
@@ -216,19 +215,28 @@ def test_raw_health_is_ok(kubectl: Kubectl) -> None:
 
 def test_wait_returns_when_the_condition_holds(kubectl: Kubectl) -> None:
     kubectl.apply(a_widget("w"), a_pod("p"))
-    with kubectl.running("wait", "--for=condition=Succeeded", "widget/w", "--timeout=10s") as waiting:
-        time.sleep(0.3)
+    with kubectl.running("wait", "--for=condition=Succeeded", "widget/w", "--timeout=240s") as waiting:
+        waiting.until_it_watches()
         kubectl.set_status("widget/w", {"conditions": [{"type": "Succeeded", "status": "True"}]})
         assert waiting.line() == "widget.example.com/w condition met\n"
-    with kubectl.running("wait", "--for=jsonpath={.status.phase}=Running", "pod/p", "--timeout=10s") as waiting:
-        time.sleep(0.3)
+    with kubectl.running("wait", "--for=jsonpath={.status.phase}=Running", "pod/p", "--timeout=240s") as waiting:
+        waiting.until_it_watches()
         kubectl.set_status("pod/p", PODS["running"])
         assert waiting.line() == "pod/p condition met\n"
-    with kubectl.running("wait", "--for=delete", "widget/w", "--timeout=10s") as waiting:
-        time.sleep(0.3)
+    with kubectl.running("wait", "--for=delete", "widget/w", "--timeout=240s") as waiting:
+        waiting.until_it_watches()
         kubectl("delete", "widget", "w")
         assert waiting.line() == "widget.example.com/w condition met\n"
-    assert "timed out" in kubectl.fails("wait", "--for=condition=Ready=False", "pod/p", "--timeout=0.2s").err
+
+
+def test_wait_says_when_its_time_is_over(kubectl: Kubectl) -> None:
+    kubectl.apply(a_pod("p"))
+    said = []
+    for seconds in (0.2, 2, 20, 60):  # where it has not even begun to wait by then, it says something else
+        said.append(kubectl.fails("wait", "--for=condition=Ready=False", "pod/p", f"--timeout={seconds}s").err)
+        if "timed out" in said[-1]:
+            return
+    raise AssertionError(said)
 
 
 def test_logs_prints_tails_and_prefixes(kubectl: Kubectl) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,7 +158,7 @@ def test_scale_sets_the_replicas_of_custom_and_built_in_kinds(kubectl: Kubectl) 
 def test_rollout_status_follows_a_deployment(kubectl: Kubectl) -> None:
     kubectl("create", "deployment", "d", "--image=busybox")
     kubectl.set_status("deployment/d", {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1})
-    with kubectl.running("rollout", "status", "deployment/d", "--timeout=10s") as rollout:
+    with kubectl.running("rollout", "status", "deployment/d", "--timeout=240s") as rollout:
         assert "0 of 1 updated replicas are available" in rollout.line()
         kubectl.set_status("deployment/d", {"availableReplicas": 1, "readyReplicas": 1})
         assert rollout.line() == 'deployment "d" successfully rolled out\n'
@@ -186,7 +185,7 @@ def test_delete_waits_for_finalizers(kubectl: Kubectl) -> None:
     kubectl.apply(widget)
     with kubectl.running("delete", "widget", "w") as deleting:
         assert "deleted" in deleting.line()
-        time.sleep(0.2)
+        deleting.until_it_watches()
         assert kubectl("get", "widget", "w", "-o", "jsonpath={.metadata.deletionTimestamp}").out
         kubectl("patch", "widget", "w", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
         assert deleting.line() == ""
@@ -239,7 +238,7 @@ def test_a_crd_applied_with_kubectl_is_served_at_once(kubectl: Kubectl) -> None:
     }
     crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name}}
     kubectl.apply({**crd, "spec": spec})
-    kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=5s")
+    kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=240s")
     gadget = {"apiVersion": f"{spec['group']}/v1", "kind": "Gadget", "metadata": {"name": "g"}, "spec": {"on": True}}
     kubectl.apply(gadget)
     assert kubectl("get", "gadgets", "g", "-o", "jsonpath={.spec.on}").out == "true"
