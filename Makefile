@@ -25,7 +25,7 @@ test: lint types  ## Run everything that must hold: lint, types, import contract
 
 soak: $(VENV)/.dev  ## Play the tests of faults 50 times in a row (RUNS=50), with new random seeds each time
 	@for run in $$(seq $(RUNS)); do \
-		printed=$$($(BIN)/python -m pytest -q --no-header --kfcore-seeds=1 $(FAULTS)) || { echo "$$printed"; exit 1; }; \
+		printed=$$($(BIN)/python -m pytest -o addopts= -q --no-header --kfcore-seeds=1 $(FAULTS)) || { echo "$$printed"; exit 1; }; \
 		echo "run $$run of $(RUNS):" "$$(echo "$$printed" | tail -n 1)"; done
 
 chaos: $(VENV)/.dev  ## Kill parts of a cluster at random for two minutes, under real trainings

@@ -52,6 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many random seeds each test that takes `random_seed` is run with (default: 3); "
         "KFCORE_SEED=… repeats a run",
     )
+    group.addoption(
+        "--kfcore-first-seed",
+        type=int,
+        metavar="N",
+        help="count these seeds from N on, the same in every run, instead of drawing them",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -63,9 +69,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def random_seed(request: pytest.FixtureRequest) -> int:
-    """A seed that differs in every run; the output of a failed test names it, `KFCORE_SEED` repeats it."""
-    given = os.environ.get("KFCORE_SEED")
-    seed = int(given) if given else random.SystemRandom().randrange(2**32)
+    """A seed that differs in every run, unless `--kfcore-first-seed` is given; the output of a failed test names it,
+    `KFCORE_SEED` repeats it.
+    """
+    first: int | None = request.config.getoption("--kfcore-first-seed")
+    if given := os.environ.get("KFCORE_SEED"):
+        seed = int(given)
+    elif first is not None:
+        seed = first + request.param
+    else:
+        seed = random.SystemRandom().randrange(2**32)
     print(f"KFCORE_SEED={seed}")
     return seed
 

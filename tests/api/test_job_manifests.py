@@ -71,7 +71,7 @@ manifests = with_fields(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(manifests)
 def test_a_manifest_comes_out_as_it_went_in(manifest: Manifest) -> None:
     job = load(PyTorchJob, manifest)

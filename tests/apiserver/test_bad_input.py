@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fuzzing import Fuzzer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfcore.apiserver.request import Request, Response
@@ -240,7 +240,7 @@ def assert_answered(response: Response) -> None:
         assert json.loads(response.body)["kind"] == "Status"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(bodies(), st.sampled_from(PATCHES))
 async def test_a_damaged_object_is_refused_or_stored_but_never_breaks_the_server(
     damage: tuple[str, Any], patch_type: str
@@ -259,7 +259,7 @@ async def test_a_damaged_object_is_refused_or_stored_but_never_breaks_the_server
     await server.close()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEIRD"]),
     st.text(max_size=20),

@@ -117,7 +117,7 @@ async def test_a_watch_goes_on_where_the_server_before_left_it(tmp_path: Path) -
     async with a_server(tmp_path) as server:
         client = RestClient(InProcessTransport(server))
         changes = client.watch(ConfigMap, resource_version=first.metadata.resource_version)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             events = [await anext(changes) for _ in range(3)]
             seen = [(event.type, event.object.metadata.name) for event in events]
     assert seen == [("MODIFIED", "a"), ("ADDED", "b"), ("DELETED", "b")]
@@ -293,7 +293,7 @@ FULL_DISK = textwrap.dedent(
 
 def test_on_a_full_disk_a_write_is_refused_undone_and_never_shown(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True, timeout=240
     )
     first, statuses, message, names, shown, again = json.loads(ended.stdout.splitlines()[-1])
     assert (first, statuses, shown) == (1, [507] * 4, 0)
@@ -315,7 +315,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=STEPS, restarts=st.sets(st.integers(0, 25), max_size=3))
 def test_it_answers_as_the_server_in_memory_does_whenever_it_is_restarted(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int]], restarts: set[int]

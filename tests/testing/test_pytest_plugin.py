@@ -42,7 +42,7 @@ def run(directory: Path, test: str, *arguments: str, **environment: str) -> subp
     clean = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "KFCORE_SEED")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-v", *arguments]
     return subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, timeout=60, env={**clean, **environment}
+        command, cwd=directory, capture_output=True, text=True, timeout=240, env={**clean, **environment}
     )
 
 
@@ -67,6 +67,13 @@ def test_a_test_of_chance_runs_with_several_seeds_and_a_failure_names_its_own(tm
     assert "5 passed" in run(tmp_path, CHANCE, "--kfcore-seeds=5").stdout
     failed = run(tmp_path, CHANCE, "--kfcore-seeds=1", KFCORE_SEED="7")
     assert failed.returncode == 1
+    assert "KFCORE_SEED=7" in failed.stdout
+
+
+def test_seeds_that_are_counted_are_the_same_in_every_run(tmp_path: Path) -> None:
+    failed = run(tmp_path, CHANCE, "--kfcore-seeds=5", "--kfcore-first-seed=5")
+    assert "1 failed, 4 passed" in failed.stdout
+    assert "test_chance[seed2]" in failed.stdout
     assert "KFCORE_SEED=7" in failed.stdout
 
 
