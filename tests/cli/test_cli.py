@@ -14,7 +14,7 @@ KFCORE = str(Path(sys.executable).with_name("kfcore"))
 def kfcore(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     """`path`: a directory of further distributions."""
     environment = {"PATH": "/usr/bin:/bin", **({"PYTHONPATH": str(path)} if path else {})}
-    return subprocess.run([KFCORE, *arguments], capture_output=True, text=True, env=environment, timeout=30)
+    return subprocess.run([KFCORE, *arguments], capture_output=True, text=True, env=environment, timeout=240)
 
 
 def install(directory: Path, name: str, value: str) -> None:

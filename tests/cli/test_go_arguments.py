@@ -67,7 +67,7 @@ def test_the_log_says_what_has_no_effect_and_why(tmp_path: Path, encoder: str, a
         [KFCORE, "operator", *flags],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=240,
         env={**os.environ, "TERM": "dumb"},
     )
     assert as_logged in ended.stderr
@@ -75,13 +75,13 @@ def test_the_log_says_what_has_no_effect_and_why(tmp_path: Path, encoder: str, a
 
 
 def test_help_names_them() -> None:
-    printed = subprocess.run([KFCORE, "operator", "--help"], capture_output=True, text=True, timeout=30).stdout
+    printed = subprocess.run([KFCORE, "operator", "--help"], capture_output=True, text=True, timeout=240).stdout
     for name in WITHOUT_EFFECT:
         assert f"--{name}" in printed
 
 
 def test_the_page_about_the_operator_names_flags_that_there_are() -> None:
     page = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
-    printed = subprocess.run([KFCORE, "operator", "--help"], capture_output=True, text=True, timeout=30).stdout
+    printed = subprocess.run([KFCORE, "operator", "--help"], capture_output=True, text=True, timeout=240).stdout
     named = set(re.findall(r"(--[a-z-]{3,})", page)) - {"--help", "--server-side", "--flag", "--switch"}
     assert {flag for flag in named if flag not in printed} == {"--master", "--version"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from addresses import free_place
 from certificates import self_signed
 
 from kfcore.api.core import Lease, Namespace, Pod, Service
@@ -29,13 +29,6 @@ from kfcore_tf import TFJob
 
 KFCORE = str(Path(sys.executable).with_name("kfcore"))
 AnyPod = untyped(Pod.resource)
-
-
-def a_free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def a_job(namespace: str) -> dict[str, Any]:
@@ -56,7 +49,7 @@ def with_another_context(kubeconfig: Path) -> None:
 async def an_operator(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(KFCORE, "operator", *arguments, stderr=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             yield process
     finally:
         if process.returncode is None:
@@ -91,7 +84,7 @@ def kubeconfig(api_server: RunningApiServer, tmp_path: Path) -> str:
 
 async def test_every_option_has_its_effect(api_server: RunningApiServer, kubeconfig: str) -> None:
     with_another_context(Path(kubeconfig))
-    health, metrics = a_free_port(), a_free_port()
+    health, metrics = free_place(), free_place()
     arguments = {
         "kubeconfig": kubeconfig,
         "context": "kfcore",
@@ -104,8 +97,8 @@ async def test_every_option_has_its_effect(api_server: RunningApiServer, kubecon
         "init-container-max-tries": "7",
         "leader-election-namespace": "empty",
         "leader-election-id": "mine",
-        "health-address": f"127.0.0.1:{health}",
-        "metrics-address": f"127.0.0.1:{metrics}",
+        "health-address": health,
+        "metrics-address": metrics,
         "log-format": "console",
         "log-level": "warning",
     }
@@ -122,8 +115,8 @@ async def test_every_option_has_its_effect(api_server: RunningApiServer, kubecon
         assert init["image"] == "busybox:mine"
         assert "7" in json.dumps(init["command"])
 
-        assert (await get(f"http://127.0.0.1:{health}/readyz"))[0] == 200
-        text = (await get(f"http://127.0.0.1:{metrics}/metrics"))[1]
+        assert (await get(f"http://{health}/readyz"))[0] == 200
+        text = (await get(f"http://{metrics}/metrics"))[1]
         workers = [
             line for line in text.splitlines() if line.startswith("controller_runtime_max_concurrent_reconciles{")
         ]
@@ -163,11 +156,11 @@ async def test_a_limit_of_requests_is_kept(api_server: RunningApiServer, kubecon
 async def test_metrics_are_for_those_only_whom_the_api_server_lets(
     api_server: RunningApiServer, kubeconfig: str, tmp_path: Path
 ) -> None:
-    port, certificate = a_free_port(), self_signed(tmp_path)
+    metrics, certificate = free_place(), self_signed(tmp_path)
     flags = ["--kubeconfig", kubeconfig, "--kind", "PyTorchJob", "--metrics-cert-path", str(certificate.parent)]
-    flags += ["--metrics-bind-address", f"127.0.0.1:{port}", "--health-probe-bind-address", "0"]
+    flags += ["--metrics-bind-address", metrics, "--health-probe-bind-address", "0"]
     async with an_operator(*flags):
-        assert (await get(f"https://127.0.0.1:{port}/metrics"))[0] == 401
+        assert (await get(f"https://{metrics}/metrics"))[0] == 401
 
 
 async def test_an_election_that_is_turned_off_takes_no_lease(api_server: RunningApiServer, kubeconfig: str) -> None:

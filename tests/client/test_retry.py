@@ -44,7 +44,7 @@ async def call(script: Script, request: Request, seconds: float = 100) -> Respon
     transport = RetryingTransport(script, clock=script.clock, policy=RetryPolicy())
     task = asyncio.create_task(transport.send(request))
     await script.clock.advance(seconds)
-    return await asyncio.wait_for(task, 1)
+    return await asyncio.wait_for(task, 60)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from addresses import own_address
 from fleet import Fleet, FleetReconciler, a_fleet, pod_names, serve_fleets
 
 from kfcore.api.core import Pod
@@ -57,7 +58,7 @@ async def running(manager: Manager, clock: FakeClock) -> AsyncIterator[None]:
     finally:
         manager.stop()
         await clock.advance(60)
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
 
 
 async def pods_of(client: FakeClient) -> list[str]:
@@ -101,7 +102,8 @@ async def test_a_server_that_was_away_is_caught_up_with(
 async def test_a_server_that_restarts_on_its_port_is_found_again(history_lost: bool) -> None:
     store = FakeClient()
     serve_fleets(store)
-    server = HttpServer(store.server, token="secret")
+    host = own_address()
+    server = HttpServer(store.server, token="secret", host=host)
     await server.start()
     port = int(server.url.rpartition(":")[2])
     policy = RetryPolicy(first_delay=0.01, longest_delay=0.05, deadline=0.2)
@@ -116,16 +118,16 @@ async def test_a_server_that_restarts_on_its_port_is_found_again(history_lost: b
         if history_lost:
             forget_history(store.server)
         await asyncio.sleep(0.2)
-        server = HttpServer(store.server, token="secret", port=port)
+        server = HttpServer(store.server, token="secret", host=host, port=port)
         await server.start()
         await _until(store, [*pod_names("before", 2), *pod_names("meanwhile", 2)])
         manager.stop()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
     await server.stop()
 
 
 async def _until(store: FakeClient, names: list[str]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while await pods_of(store) != names:  # noqa: ASYNC110 — what is waited for happens in the server
             await asyncio.sleep(0.01)
 

@@ -33,12 +33,12 @@ DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 async def running(manager: Manager) -> AsyncIterator[int]:
     """The port of the metrics."""
     task = asyncio.create_task(manager.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while "metrics" not in manager.ports:  # noqa: ASYNC110 — a port is no event
             await asyncio.sleep(0.01)
     yield manager.ports["metrics"]
     manager.stop()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
 
 
 async def scrape(port: int) -> str:
@@ -77,7 +77,7 @@ async def test_every_metric_is_documented_with_its_type_and_labels_and_the_other
         FleetReconciler.add_to(manager)
         await client.create(Fleet, a_fleet("a", 2))
         async with running(manager) as port:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not manager.controllers[0].results["success"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             text = await scrape(port)

@@ -194,7 +194,7 @@ async def in_the_middle(api_server: RunningApiServer, **environment: str) -> Asy
         env={**os.environ, "URL": api_server.url, "TOKEN": api_server.token, **environment},
     )
     assert process.stderr
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(240):
         assert await process.stderr.readline() == b"in the middle\n"
         yield process
 

@@ -101,12 +101,12 @@ async def cluster(webhooks: Webhooks, tmp_path: Path) -> AsyncIterator[Cluster]:
     manager = Manager(FakeClient())
     manager.add_runnable(webhooks.serve, needs_leadership=False)
     running = asyncio.create_task(manager.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while webhooks.port is None:  # noqa: ASYNC110 — a port is no event
             await asyncio.sleep(0.01)
     yield Cluster(f"https://127.0.0.1:{webhooks.port}", ssl.create_default_context(cafile=str(tmp_path / "tls.crt")))
     manager.stop()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 60)
 
 
 async def test_what_may_be_is_allowed_and_the_user_warned(cluster: Cluster) -> None:

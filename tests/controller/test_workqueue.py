@@ -15,7 +15,7 @@ def clock() -> FakeClock:
 
 
 async def take(queue: WorkQueue[str]) -> str:
-    return await asyncio.wait_for(queue.get(), 1)
+    return await asyncio.wait_for(queue.get(), 60)
 
 
 async def drain(queue: WorkQueue[str]) -> list[str]:
@@ -50,7 +50,7 @@ async def test_a_waiting_worker_gets_the_key_as_soon_as_it_is_added(clock: FakeC
     getter = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     queue.add("a")
-    assert await asyncio.wait_for(getter, 1) == "a"
+    assert await asyncio.wait_for(getter, 60) == "a"
 
 
 async def test_a_worker_that_is_cancelled_on_waking_leaves_the_key_to_the_next(clock: FakeClock) -> None:
@@ -59,7 +59,7 @@ async def test_a_worker_that_is_cancelled_on_waking_leaves_the_key_to_the_next(c
     await asyncio.sleep(0)
     queue.add("a")
     first.cancel()
-    assert await asyncio.wait_for(second, 1) == "a"
+    assert await asyncio.wait_for(second, 60) == "a"
 
 
 async def test_of_several_delayed_adds_the_earliest_counts(clock: FakeClock) -> None:
@@ -145,7 +145,7 @@ async def test_shutting_down_hands_out_what_is_ready_and_drops_what_is_delayed(c
     await asyncio.sleep(0)
     assert not drained.done()
     queue.done("a")
-    await asyncio.wait_for(drained, 1)
+    await asyncio.wait_for(drained, 60)
 
 
 async def test_waiting_workers_are_sent_home_at_shut_down(clock: FakeClock) -> None:

@@ -32,7 +32,7 @@ def run(example: str, timeout: float) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_one_master_and_two_workers_train_a_network_to_95_percent() -> None:
     pytest.importorskip("torch", reason="the digits job needs torch: pip install '.[demo]'")
-    ended = run("digits-ddp.yaml", timeout=240)
+    ended = run("digits-ddp.yaml", timeout=480)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = ended.stdout.splitlines()
     for rank, replica in enumerate(("master-0", "worker-0", "worker-1")):
@@ -55,7 +55,7 @@ async def test_the_digits_job_also_trains_when_it_is_applied_to_a_running_cluste
         while b"kubectl" not in await up.stdout.readline():
             assert up.returncode is None
         client = await ClusterClient.connect(kubeconfig=kubeconfig)
-        async with asyncio.timeout(240):
+        async with asyncio.timeout(480):
             await client.create(PyTorchJob, yaml.safe_load((EXAMPLES / "digits-ddp.yaml").read_text()))
             async with aclosing(client.watch(PyTorchJob, "default", send_initial_events=True)) as changes:
                 async for change in changes:
@@ -70,13 +70,13 @@ async def test_the_digits_job_also_trains_when_it_is_applied_to_a_running_cluste
 
 
 def test_the_single_process_job_fits_its_line() -> None:
-    ended = run("single.yaml", timeout=60)
+    ended = run("single.yaml", timeout=240)
     assert ended.returncode == 0, ended.stderr
     assert "slope=2.9" in ended.stdout.splitlines()[-1]
 
 
 def test_the_failing_job_names_its_failed_replica() -> None:
-    ended = run("failing.yaml", timeout=60)
+    ended = run("failing.yaml", timeout=240)
     assert ended.returncode == 1, ended.stderr
     summary = ended.stdout.partition("\n\n")[2]
     assert summary.startswith("worker-1 exited with code 3\n")

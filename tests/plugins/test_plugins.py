@@ -26,7 +26,7 @@ def listed(site: Path) -> list[str]:
     """What a process lists that finds the distributions in `site`, too."""
     environment = {**os.environ, "PYTHONPATH": str(site)}
     process = subprocess.run(
-        [sys.executable, "-c", LIST], env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", LIST], env=environment, capture_output=True, text=True, check=True, timeout=240
     )
     return process.stdout.splitlines()
 
@@ -46,7 +46,7 @@ def test_the_example_operator_is_found_once_it_is_installed(tmp_path: Path) -> N
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", *build, str(source)],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=240,
     )
     assert "echo echojobs.example.com" in listed(site)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -26,11 +27,12 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = tmp_path_factory.mktemp("sdk") / "kubeconfig"
     with subprocess.Popen([KFCORE, "local", "up", "--kubeconfig", str(path)], stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout is not None
-        for line in up.stdout:
-            if line.startswith("Ctrl-C"):
-                break
+        assert any(line.startswith("Ctrl-C") for line in up.stdout), "it has ended"
+        rest = threading.Thread(target=up.stdout.read)  # who is not read cannot go on printing
+        rest.start()
         yield str(path)
         up.send_signal(signal.SIGINT)
+        rest.join()
 
 
 @pytest.fixture
@@ -74,16 +76,16 @@ def test_a_job_of_objects_is_created_followed_read_and_deleted(
     job = a_job(kind, name, f'echo "I am {variable}"; sleep 1', **{chief: 1, "Worker": 1})
     client.create_job(job)
     client.wait_for_job_conditions(
-        name, job_kind=kind, expected_conditions={"Created"}, wait_timeout=30, polling_interval=1
+        name, job_kind=kind, expected_conditions={"Created"}, wait_timeout=240, polling_interval=1
     )
     assert client.is_job_created(name, job_kind=kind)
     running = client.wait_for_job_conditions(
-        name, job_kind=kind, expected_conditions={"Running", "Succeeded"}, wait_timeout=30, polling_interval=1
+        name, job_kind=kind, expected_conditions={"Running", "Succeeded"}, wait_timeout=240, polling_interval=1
     )
     assert running.metadata.name == name
     logs, _ = client.get_job_logs(name, job_kind=kind, is_master=False)
     assert set(logs) <= {f"{name}-{chief.lower()}-0", f"{name}-worker-0"}
-    client.wait_for_job_conditions(name, job_kind=kind, wait_timeout=60, polling_interval=1)
+    client.wait_for_job_conditions(name, job_kind=kind, wait_timeout=240, polling_interval=1)
     assert client.is_job_succeeded(name, job_kind=kind)
     assert not client.is_job_running(name, job_kind=kind)
     assert not client.is_job_restarting(name, job_kind=kind)
@@ -116,25 +118,25 @@ def test_a_function_is_run_by_every_replica_and_its_log_is_followed(client: Any,
         base_image="python:3",
     )
     client.wait_for_job_conditions(
-        "function", job_kind="PyTorchJob", expected_conditions={"Running", "Succeeded"}, wait_timeout=60,
+        "function", job_kind="PyTorchJob", expected_conditions={"Running", "Succeeded"}, wait_timeout=240,
         polling_interval=1,
     )  # fmt: skip
     logs, _ = client.get_job_logs("function", job_kind="PyTorchJob", follow=True)
     followed = capfd.readouterr().out + "".join(logs.values())
     assert "epoch 2 of rank 0 in 2" in followed
-    client.wait_for_job_conditions("function", job_kind="PyTorchJob", wait_timeout=60, polling_interval=1)
+    client.wait_for_job_conditions("function", job_kind="PyTorchJob", wait_timeout=240, polling_interval=1)
     client.delete_job("function", job_kind="PyTorchJob")
 
 
 def test_a_job_is_updated(client: Any) -> None:
-    client.create_job(a_job("PyTorchJob", "updated", "sleep 60", Worker=1))
+    client.create_job(a_job("PyTorchJob", "updated", "sleep 3600", Worker=1))
     client.wait_for_job_conditions(
-        "updated", job_kind="PyTorchJob", expected_conditions={"Running"}, wait_timeout=30, polling_interval=1
+        "updated", job_kind="PyTorchJob", expected_conditions={"Running"}, wait_timeout=240, polling_interval=1
     )
     job = client.get_job("updated", job_kind="PyTorchJob")
     job.spec.pytorch_replica_specs["Worker"].replicas = 2
     client.update_job(job, "updated", job_kind="PyTorchJob")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 240
     while len(client.get_job_pod_names("updated")) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -145,7 +147,7 @@ def test_a_job_is_updated(client: Any) -> None:
 def test_waiting_for_a_job_that_fails_raises_what_the_sdk_promises(client: Any) -> None:
     client.create_job(a_job("TFJob", "fails", "exit 3", Worker=1))
     with pytest.raises(RuntimeError, match="fails"):
-        client.wait_for_job_conditions("fails", job_kind="TFJob", wait_timeout=30, polling_interval=1)
+        client.wait_for_job_conditions("fails", job_kind="TFJob", wait_timeout=240, polling_interval=1)
     assert client.is_job_failed("fails", job_kind="TFJob")
     client.delete_job("fails", job_kind="TFJob")
 
@@ -158,7 +160,7 @@ def test_a_job_that_cannot_run_is_refused_when_it_is_created(client: Any) -> Non
 
 
 def wait_until_gone(client: Any, name: str, kind: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 240
     while name in {found.metadata.name for found in client.list_jobs(job_kind=kind)}:
         assert time.monotonic() < deadline
         time.sleep(0.2)

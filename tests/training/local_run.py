@@ -20,7 +20,7 @@ def needs(module: str, extra: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(missing, reason=f"needs {module}: pip install '.[{extra}]'")
 
 
-def local_run(example: str, timeout: float = 240) -> list[str]:
+def local_run(example: str, timeout: float = 480) -> list[str]:
     """The lines that `kfcore local run` prints of an example that succeeds, run from a directory not its own."""
     command = [KFCORE, "local", "run", str(EXAMPLES / example)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd="/")

@@ -63,7 +63,7 @@ async def test_a_job_of_a_cluster_is_taken_and_says_why_it_cannot_run_here(
     kind: type[Job[Any]], spec: Manifest, why: str
 ) -> None:
     job = {"apiVersion": "kubeflow.org/v1", "kind": kind.resource.kind, "metadata": {"name": "mnist"}, "spec": spec}
-    async with LocalCluster() as cluster, asyncio.timeout(30):
+    async with LocalCluster() as cluster, asyncio.timeout(240):
         await cluster.client.apply(untyped(kind.resource), job, "default", field_manager="kubectl")
         while not (said := await warnings_of_the_job(cluster)):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
