@@ -88,7 +88,8 @@ class Directory:
     def find(self, name: str) -> Found | None:
         """What a full name of the cluster's domain stands for; None when there is no such name.
 
-        `service.namespace.svc`, `hostname.service.namespace.svc` of a pod, and `1-2-3-4.namespace.pod`, below DOMAIN.
+        `service.namespace.svc`, `hostname.service.namespace.svc` of a pod (one without a hostname has its address with
+        dashes there), and `1-2-3-4.namespace.pod`, below DOMAIN.
         """
         labels = name.removesuffix("." + DOMAIN).split(".")
         if len(labels) == 3 and labels[2] == "pod":
@@ -100,15 +101,24 @@ class Directory:
         if service is None:
             return None
         if len(labels) == 4:
-            found = tuple(
-                address for address, endpoint in self._ready(key) if str(endpoint.get("hostname", "")) == labels[0]
-            )
+            found = tuple(address for address, endpoint in self._ready(key) if _label(address, endpoint) == labels[0])
             return Found(found) if found else None
         if service.spec.type == "ExternalName":
             return Found(alias=service.spec.external_name)
         if service.spec.cluster_ip != _HEADLESS:
             return Found((service.spec.cluster_ip,)) if service.spec.cluster_ip else Found()
         return Found(tuple(dict.fromkeys(address for address, _ in self._ready(key))))
+
+    def name_of(self, address: str) -> str | None:
+        """The full name of a cluster IP, or of a pod behind a Service, as CoreDNS gives them."""
+        for (namespace, name), service in self._services.items():
+            full = f"{name}.{namespace}.svc.{DOMAIN}"
+            if service.spec.cluster_ip == address:
+                return full
+            for ready, endpoint in self._ready((namespace, name)):
+                if ready == address:
+                    return f"{_label(address, endpoint)}.{full}"
+        return None
 
     # ── cluster IPs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -142,6 +152,11 @@ def _ready_of(slice_: RoutedSlice) -> Iterator[tuple[str, dict[str, Any]]]:
             for address in endpoint.get("addresses") or ():
                 if ":" not in address:
                     yield address, endpoint
+
+
+def _label(address: str, endpoint: dict[str, Any]) -> str:
+    """What a pod is called below its Service."""
+    return str(endpoint.get("hostname") or address.replace(".", "-"))
 
 
 def _service_of(slice_: RoutedSlice) -> tuple[str, str]:

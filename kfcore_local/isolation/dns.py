@@ -1,6 +1,7 @@
 """DNS messages, as far as a cluster's names need them: a question in, an answer out. Makes no request.
 
-Answers have addresses (A) and aliases (CNAME); of a name that is there, other types are answered with nothing.
+Answers have addresses (A), aliases (CNAME) and names of addresses (PTR); of a name that is there, other types are
+answered with nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-A, CNAME = 1, 5
+A, CNAME, PTR = 1, 5, 12
 NO_ERROR, SERVER_FAILURE, NO_NAME = 0, 2, 3
 _INTERNET = 1
 _RESPONSE = 0x8400  # an authoritative one
+_REVERSE = ".in-addr.arpa"
 _RECURSION = 0x0180  # asked for, and offered
 SECONDS = 5
 """For how long an answer may be kept: as long as CoreDNS says it of a cluster's names."""
@@ -60,6 +62,18 @@ def answer(question: Question, addresses: Sequence[str], alias: str = "") -> byt
     if question.kind == A:
         records += [_record(owner, A, bytes(int(part) for part in address.split("."))) for address in addresses]
     return _message(question, NO_ERROR, records)
+
+
+def name_of_address(question: Question, name: str) -> bytes:
+    """What an address is called, to one who asked for that."""
+    return _message(question, NO_ERROR, [_record(b"\xc0\x0c", PTR, _encode(name))] if question.kind == PTR else [])
+
+
+def asked_address(question: Question) -> str:
+    """The IPv4 address whose name is asked for; empty where it is about something else."""
+    parts = question.name.removesuffix(_REVERSE).split(".")
+    whole = len(parts) == 4 and all(part.isdecimal() for part in parts)
+    return ".".join(reversed(parts)) if whole and question.name.endswith(_REVERSE) else ""
 
 
 def failure(question: Question, code: int) -> bytes:

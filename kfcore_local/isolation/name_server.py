@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from kfcore_local.isolation import dns
-from kfcore_local.isolation.addresses import HOST, HOST_NAME
-from kfcore_local.isolation.directory import DOMAIN, Found
+from kfcore_local.isolation.addresses import HOST, HOST_NAME, OWN_NETWORKS
+from kfcore_local.isolation.directory import DOMAIN, Directory, Found
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +24,10 @@ _API_NAME = f"kubernetes.default.svc.{DOMAIN}"
 
 
 class NameServer:
-    """`find` knows the names below the cluster's domain; `api_address` is where pods have the API server."""
+    """`names` knows those below the cluster's domain; `api_address` is where pods have the API server."""
 
-    def __init__(self, find: Callable[[str], Found | None], api_address: str) -> None:
-        self._find = find
+    def __init__(self, names: Directory, api_address: str) -> None:
+        self._names = names
         self._api_address = api_address
 
     async def serve(self, datagrams: socket.socket, connections: socket.socket) -> None:
@@ -45,7 +44,7 @@ class NameServer:
         loop = asyncio.get_running_loop()
         while True:
             message, client = await loop.sock_recvfrom(datagrams, _BYTES)
-            if (reply := self._known(message)) is not None:
+            if (reply := self.known(message)) is not None:
                 _send(datagrams, reply, client)
             else:
                 group.create_task(self._pass_on(datagrams, message, client))
@@ -66,7 +65,7 @@ class NameServer:
         try:
             while True:
                 message = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
-                reply = self._known(message)
+                reply = self.known(message)
                 if reply is None:
                     reply = await _ask_upstream(message, stream=True)
                 if reply is None:
@@ -78,8 +77,8 @@ class NameServer:
         finally:
             writer.close()
 
-    def _known(self, message: bytes) -> bytes | None:
-        """The answer, where it is ours to give."""
+    def known(self, message: bytes) -> bytes | None:
+        """The answer, where it is ours to give; None where another server is to be asked."""
         try:
             question = dns.read_question(message)
         except dns.NotAQuestion:
@@ -87,9 +86,14 @@ class NameServer:
         name = question.name
         if name == HOST_NAME:
             return dns.answer(question, (HOST,))
+        # No other server knows them, and one that takes its time to say so holds up whoever a pod has connected to: the
+        # store of torchrun answers nobody while it looks for the name of a newcomer.
+        if (address := dns.asked_address(question)).startswith(OWN_NETWORKS):
+            called = self._names.name_of(address)
+            return dns.name_of_address(question, called) if called else dns.failure(question, dns.NO_NAME)
         if not (name == DOMAIN or name.endswith("." + DOMAIN)):
             return None
-        found = Found((self._api_address,)) if name == _API_NAME else self._find(name)
+        found = Found((self._api_address,)) if name == _API_NAME else self._names.find(name)
         if found is None:
             return dns.failure(question, dns.NO_NAME)
         if found.alias and question.kind == dns.A:

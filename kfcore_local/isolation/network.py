@@ -167,7 +167,7 @@ class IsolatedNetwork:
 
     def _constant_parts(self) -> Iterator[Coroutine[Any, Any, None]]:
         with contextlib.suppress(OSError):
-            yield NameServer(self._directory.find, API_ADDRESS).serve(
+            yield NameServer(self._directory, API_ADDRESS).serve(
                 proxy.listen(self._hub.open_socket(stream=False), GATEWAY, 53),
                 proxy.listen(self._hub.open_socket(), GATEWAY, 53),
             )

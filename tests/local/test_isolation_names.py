@@ -10,6 +10,7 @@ import pytest
 from kfcore.api.codec import load
 from kfcore_local.isolation import dns, pod_files
 from kfcore_local.isolation.directory import Directory, Door, Found, RoutedService, RoutedSlice
+from kfcore_local.isolation.name_server import NameServer
 from kfcore_local.pods import LocalPod
 
 
@@ -50,6 +51,8 @@ def directory() -> Directory:
         ("sets.default.svc", Found(("10.244.0.7",))),
         ("sets-0.sets.default.svc", Found(("10.244.0.7",))),
         ("sets-1.sets.default.svc", None),
+        ("10-244-0-5.web.default.svc", Found(("10.244.0.5",))),
+        ("10-244-0-7.sets.default.svc", None),
         ("web.other.svc", None),
         ("web.default", None),
         ("10-244-0-5.default.pod", Found(("10.244.0.5",))),
@@ -90,6 +93,33 @@ def test_a_question_is_answered_with_each_address() -> None:
 def test_of_a_name_that_is_there_other_types_have_no_answer_and_no_error() -> None:
     answer = dns.answer(dns.read_question(a_question("web", kind=28)), ["10.96.0.20"])
     assert struct.unpack_from(">HH", answer, 4) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("10.96.0.20", "web.default.svc.cluster.local"),
+        ("10.244.0.5", "10-244-0-5.web.default.svc.cluster.local"),
+        ("10.244.0.7", "sets-0.sets.default.svc.cluster.local"),
+    ],
+)
+def test_an_address_of_the_cluster_has_its_name(directory: Directory, address: str, name: str) -> None:
+    answer = asked(directory, address)
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    assert struct.unpack_from(">HH", answer, 4) == (1, 1)
+    assert answer.endswith(labels + b"\0")
+
+
+def test_an_address_of_a_pod_without_a_service_has_no_name_and_nobody_else_is_asked(directory: Directory) -> None:
+    _, flags, _, answers = struct.unpack_from(">HHHH", asked(directory, "10.244.0.9"))
+    assert (flags & 0xF, answers) == (dns.NO_NAME, 0)
+
+
+def asked(directory: Directory, address: str) -> bytes:
+    question = a_question(".".join(reversed(address.split("."))) + ".in-addr.arpa", dns.PTR)
+    answer = NameServer(directory, "10.96.0.1").known(question)
+    assert answer is not None
+    return answer
 
 
 @pytest.mark.parametrize("message", [b"", b"\0" * 12, a_question("a")[:-3], a_question("a")[:2] + b"\x80" + b"\0" * 20])
