@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,7 +25,11 @@ PAUSE = float(os.environ.get("PAUSE", "0"))
 GOAL = 0.9
 
 
-def main() -> int:
+def pause(_epoch: int) -> None:
+    time.sleep(PAUSE)
+
+
+def main(after_epoch: Callable[[int], None] = pause) -> int:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
@@ -55,7 +60,7 @@ def main() -> int:
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}, whole)
             whole.replace(snapshot)
             print(f"epoch={epoch} of {world_size} workers", flush=True)
-        time.sleep(PAUSE)
+        after_epoch(epoch)
     reached = accuracy(replica, held_out, rank, world_size)
     if rank == 0:
         print(f"accuracy={reached:.4f}", flush=True)
