@@ -22,6 +22,14 @@ def hint(message: str, allocatable: Mapping[str, object]) -> str:
         return _on_resources(_lacking(message), _HELPFUL in message, allocatable)
     if "node affinity/selector" in message:
         return "Label the node as asked (kubectl label node local KEY=VALUE), or take out nodeSelector and affinity."
+    if "free ports" in message:
+        return "It starts when the pod that has its hostPort ends; a Service needs none."
+    if "anti-affinity rules" in message:
+        return "There is one node: it starts when the pods end that it keeps away from. Prefer that, or take it out."
+    if "pod affinity rules" in message:
+        return "It starts when the pods are there that it wants to be near."
+    if "topology spread" in message:
+        return "There is one node, so no other to spread to: say whenUnsatisfiable: ScheduleAnyway."
     if "untolerated taint" in message:
         return "Add a toleration to the pod, or remove the taint: kubectl taint node local KEY-"
     if "were unschedulable" in message:

@@ -53,15 +53,12 @@ async def keep_node(client: Client, clock: Clock, name: str, host_ip: str, gpus:
 
 
 async def _register(client: Client, clock: Clock, name: str, host_ip: str, capacity: dict[str, str]) -> None:
-    labels = {
-        "kubernetes.io/arch": _architecture(),
-        "kubernetes.io/hostname": name,
-        "kubernetes.io/os": platform.system().lower(),
-    }
+    metadata: Manifest = {"name": name, "labels": node_labels(name)}
     try:
-        await client.create(Node, {"metadata": {"name": name, "labels": labels}, "spec": {}})
+        await client.create(Node, {"metadata": metadata, "spec": {}})
     except AlreadyExists:
         log.debug("node.known", node=name)
+        await client.patch(Node, name, None, {"metadata": {"labels": metadata["labels"]}})
     # Resources that an earlier start offered and this one has not are taken away.
     known = (await client.get(Node, name)).status
     gone = {
@@ -72,6 +69,20 @@ async def _register(client: Client, clock: Clock, name: str, host_ip: str, capac
     for part, resources in gone.items():
         status[part] = {**status[part], **resources}
     await client.patch(Node, name, None, {"status": status}, subresource="status")
+
+
+def node_labels(name: str) -> dict[str, str]:
+    """kubelet's, and those that a cloud provider adds: one machine is one zone."""
+    architecture, system = _architecture(), platform.system().lower()
+    return {
+        "beta.kubernetes.io/arch": architecture,
+        "beta.kubernetes.io/os": system,
+        "kubernetes.io/arch": architecture,
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": system,
+        "topology.kubernetes.io/region": name,
+        "topology.kubernetes.io/zone": name,
+    }
 
 
 def machine_capacity(gpus: Gpus, directory: Path) -> dict[str, str]:

@@ -5,26 +5,30 @@ takes, and for the others the reason why none does. How it decides is `kfcore_lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 
+from kfcore.api.core import Namespace
 from kfcore.api.meta import Manifest, Unstructured
 from kfcore.cache.informer import Change, Informer
 from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, NotFound
-from kfcore.client.interface import Client, PatchType, Preconditions
+from kfcore.client.interface import Client, Preconditions
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.events import EventRecorder
 from kfcore.jobs.gang import GangScheduler
 from kfcore_local.pod_status import timestamp
 from kfcore_local.scheduling.claims import claims_of
-from kfcore_local.scheduling.fit import first_fit, why_not
+from kfcore_local.scheduling.fit import best_fit, why_not
 from kfcore_local.scheduling.groups import GroupKind, minimum
 from kfcore_local.scheduling.kinds import SchedulableNode, SchedulablePod
+from kfcore_local.scheduling.others import Others
+from kfcore_local.scheduling.pod_rules import minds_others
 from kfcore_local.scheduling.preemption import victims
 from kfcore_local.scheduling.queue import PodQueue, rank
 from kfcore_local.scheduling.resources import Amounts, Ledger, Placed, add_to, requests_of
+from kfcore_local.scheduling.taint_eviction import TaintEviction, set_condition
 from kfcore_local.storage.kinds import SELECTED_NODE, Claim, StorageClass
 
 log = structlog.get_logger(__name__)
@@ -52,11 +56,13 @@ class Scheduler:
         self._nodes = Informer(client, SchedulableNode, clock=self._clock)
         self._claims = Informer(client, Claim, clock=self._clock)
         self._classes = Informer(client, StorageClass, clock=self._clock)
+        self._namespaces = Informer(client, Namespace, clock=self._clock)
+        self._eviction = TaintEviction(client, self._clock)
         self._group_objects = Informer(client, gang.kind, clock=self._clock) if gang else None
 
     async def run(self) -> None:
         """Until cancelled."""
-        others: list[Informer[Any]] = [self._nodes, self._claims, self._classes]
+        others: list[Informer[Any]] = [self._nodes, self._claims, self._classes, self._namespaces]
         if self._group_objects is not None:
             others.append(self._group_objects)
         self._pods.subscribe(self._pod_changed)
@@ -65,6 +71,7 @@ class Scheduler:
             informer.subscribe(lambda _: self._queue.try_all_again())
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recorder.run())
+            group.create_task(self._eviction.run())
             for informer in (*others, self._pods):
                 group.create_task(informer.run())
             for informer in (*others, self._pods):
@@ -76,11 +83,15 @@ class Scheduler:
 
     def _pod_changed(self, change: Change[SchedulablePod]) -> None:
         pod = change.object
+        self._eviction.pod_changed(pod, exists=change.new is not None)
         if change.new is not None and not pod.is_finished and pod.spec.node_name:
             self._queue.discard(pod)
             self._nominated.pop(pod.metadata.uid, None)
+            is_new = pod not in self._ledger
             if self._ledger.place(pod, pod.spec.node_name):
                 self._queue.try_all_again()
+            elif is_new:
+                self._queue.try_again_if(minds_others)
             return
         if change.new is not None and not pod.is_finished and self._is_ours(pod):
             self._queue.add(pod)
@@ -92,6 +103,7 @@ class Scheduler:
 
     def _node_changed(self, change: Change[SchedulableNode]) -> None:
         old, new = change.old, change.new
+        self._eviction.node_changed(change.object.name, new)
         if (
             old is None
             or new is None
@@ -175,24 +187,34 @@ class Scheduler:
         nodes = sorted(self._nodes.store.list(), key=lambda node: node.name)
         placings: list[Placing | None] = []
         why: dict[str, str] = {}
-        promised: dict[str, Amounts] = {}
+        promised: list[Placed] = []
         for pod in pods:
             requests = requests_of(pod)
             used = {node.name: self._used(node.name, pod) for node in nodes}
-            for name, amounts in promised.items():
-                add_to(used[name], amounts)
+            for placed in promised:
+                add_to(used[placed.node], placed.requests)
             claims = claims_of(pod, self._claims.store, self._classes.store)
             if claims.problem:
                 placings.append(None)
                 why[pod.key] = f"0/{len(nodes)} nodes are available: {claims.problem}."
                 continue
-            node, refusals = first_fit(pod, requests, nodes, used)
+            node, refusals = best_fit(pod, requests, nodes, used, self._others(promised))
             placings.append((pod, node) if node else None)
             if node is None:
                 why[pod.key] = why_not(refusals)
             else:
-                add_to(promised.setdefault(node.name, {}), requests)
+                promised.append(Placed.of(pod, node.name))
         return placings, why
+
+    def _others(self, promised: Sequence[Placed] = ()) -> Others:
+        """The pods that have a place, those included that are about to be told so."""
+        repelling = self._ledger.anybody_repels or any(placed.repels for placed in promised)
+        nodes = {node.name: node for node in self._nodes.store.list()}
+        return Others(nodes, [*self._ledger.all(), *promised], self._labels_of_namespace, repelling)
+
+    def _labels_of_namespace(self, name: str) -> Mapping[str, str]:
+        found = self._namespaces.store.get("", name)
+        return found.metadata.labels if found is not None else {}
 
     def _used(self, node: str, pod: SchedulablePod) -> Amounts:
         used = self._ledger.used(node)
@@ -233,6 +255,7 @@ class Scheduler:
             raise
         else:
             self._recorder.normal(pod, "Scheduled", f"Successfully assigned {pod.key} to {node.name}")
+            self._queue.try_again_if(minds_others)
 
     async def _preempt(self, pod: SchedulablePod) -> bool:
         """Have less important pods go, where that makes room: whether the pod has been promised a node."""
@@ -242,7 +265,7 @@ class Scheduler:
                 return True
             del self._nominated[pod.metadata.uid]
         for node in sorted(self._nodes.store.list(), key=lambda node: node.name):
-            chosen = victims(pod, node, self._ledger)
+            chosen = victims(pod, node, self._ledger, self._others())
             if not chosen:
                 continue
             self._nominated[pod.metadata.uid] = pod, node.name
@@ -257,7 +280,7 @@ class Scheduler:
         message = f"{SCHEDULER_NAME}: preempting to accommodate a higher priority pod"
         condition = self._condition("DisruptionTarget", "True", "PreemptionByScheduler", message)
         try:
-            await self._set_condition(victim, condition)
+            await set_condition(self._client, victim, condition)
             uid = Preconditions(uid=victim.metadata.uid)
             await self._client.delete(SchedulablePod, victim.name, victim.namespace, preconditions=uid)
         except (NotFound, Conflict):
@@ -269,20 +292,11 @@ class Scheduler:
         if present.get("message") == why:
             return
         try:
-            await self._set_condition(pod, self._condition("PodScheduled", "False", "Unschedulable", why))
+            condition = self._condition("PodScheduled", "False", "Unschedulable", why)
+            await set_condition(self._client, pod, condition)
         except NotFound:
             return
         self._recorder.warning(pod, "FailedScheduling", why)
-
-    async def _set_condition(self, pod: SchedulablePod, condition: Manifest) -> None:
-        await self._client.patch(
-            SchedulablePod,
-            pod.name,
-            pod.namespace,
-            {"status": {"conditions": [condition]}},
-            patch_type=PatchType.STRATEGIC,
-            subresource="status",
-        )
 
     def _condition(self, type_: str, status: str, reason: str, message: str) -> Manifest:
         now = timestamp(self._clock.now())

@@ -13,14 +13,13 @@ UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule
 
 def wants(pod: SchedulablePod, node: SchedulableNode) -> bool:
     """Whether the node has what the pod's nodeSelector and required node affinity ask for."""
-    labels = node.metadata.labels
-    if not pod.spec.node_selector.items() <= labels.items():
+    if not pod.spec.node_selector.items() <= node.metadata.labels.items():
         return False
     required = (pod.spec.affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
     if not required:
         return True
     # Terms are alternatives, the expressions of one hold together; a term that says nothing selects nothing.
-    return any(_term_matches(term, labels, node.name) for term in required.get("nodeSelectorTerms") or ())
+    return any(matches_term(term, node) for term in required.get("nodeSelectorTerms") or ())
 
 
 def repelling_taint(pod: SchedulablePod, node: SchedulableNode) -> Taint | None:
@@ -45,12 +44,13 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
     return bool(toleration.key) and toleration.value == taint.value
 
 
-def _term_matches(term: Manifest, labels: Mapping[str, str], name: str) -> bool:
+def matches_term(term: Manifest, node: SchedulableNode) -> bool:
+    """Whether a node has what a nodeSelectorTerm asks for."""
     expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
     if not expressions and not fields:
         return False
-    return all(_holds(expression, labels) for expression in expressions) and all(
-        _holds(field, {"metadata.name": name}) for field in fields
+    return all(_holds(expression, node.metadata.labels) for expression in expressions) and all(
+        _holds(field, {"metadata.name": node.name}) for field in fields
     )
 
 

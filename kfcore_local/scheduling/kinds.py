@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, ServerObject, Struct
 from kfcore.api.resource import Resource
@@ -16,9 +18,16 @@ class Resources(Struct, frozen=True):
     requests: Quantities = {}
 
 
+class ContainerPort(Struct, frozen=True):
+    host_port: int = 0
+    host_ip: str = msgspec.field(default="", name="hostIP")
+    protocol: str = "TCP"
+
+
 class Container(Struct, frozen=True):
     resources: Resources = Resources()
     restart_policy: str = ""
+    ports: list[ContainerPort] = []
 
 
 class Toleration(Struct, frozen=True):
@@ -26,6 +35,20 @@ class Toleration(Struct, frozen=True):
     operator: str = ""
     value: str = ""
     effect: str = ""
+    toleration_seconds: float | None = None
+
+
+class SpreadConstraint(Struct, frozen=True):
+    """How evenly pods of a selector are to lie over the domains of a node label."""
+
+    max_skew: int = 1
+    topology_key: str = ""
+    when_unsatisfiable: str = "DoNotSchedule"
+    label_selector: Manifest | None = None
+    min_domains: int = 1
+    node_affinity_policy: str = "Honor"
+    node_taints_policy: str = "Ignore"
+    match_label_keys: list[str] = []
 
 
 class ClaimSource(Struct, frozen=True):
@@ -45,6 +68,7 @@ class PodSpec(Struct, frozen=True):
     node_selector: dict[str, str] = {}
     affinity: Manifest = {}
     tolerations: list[Toleration] = []
+    topology_spread_constraints: list[SpreadConstraint] = []
     containers: list[Container] = []
     init_containers: list[Container] = []
     overhead: Quantities = {}

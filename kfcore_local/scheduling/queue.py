@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Callable
 
 from kfcore_local.scheduling.kinds import SchedulablePod
 
@@ -34,6 +35,11 @@ class PodQueue:
     def try_all_again(self) -> None:
         for pod in self.waiting.values():
             self._make_due(pod)
+
+    def try_again_if(self, concerned: Callable[[SchedulablePod], bool]) -> None:
+        for pod in self.waiting.values():
+            if concerned(pod):
+                self._make_due(pod)
 
     def try_again(self, key: str) -> None:
         if key in self.waiting:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
+from typing import Self
 
 import msgspec
 
 from kfcore.api.quantity import parse_quantity
 from kfcore_local.scheduling.kinds import Quantities, SchedulableNode, SchedulablePod
+from kfcore_local.scheduling.terms import AWAY_FROM, Term, required
 
 Amounts = dict[str, Decimal]
 NOTHING = Decimal(0)
@@ -69,11 +71,16 @@ def lacking(requests: Mapping[str, Decimal], node: SchedulableNode, used: Mappin
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """A pod on a node, or about to be there."""
+    """A pod on a node, or about to be there. `repels` are the pods that it wants to be far from."""
 
     pod: SchedulablePod
     node: str
     requests: Amounts
+    repels: tuple[Term, ...] = ()
+
+    @classmethod
+    def of(cls, pod: SchedulablePod, node: str) -> Self:
+        return cls(pod, node, requests_of(pod), required(pod, AWAY_FROM))
 
 
 class Ledger:
@@ -81,25 +88,39 @@ class Ledger:
 
     def __init__(self) -> None:
         self._placed: dict[str, Placed] = {}
+        self._repelling: set[str] = set()
         self._used: dict[str, Amounts] = {}
 
     def __contains__(self, pod: SchedulablePod) -> bool:
         return pod.metadata.uid in self._placed
 
     def place(self, pod: SchedulablePod, node: str) -> bool:
-        """Whether it takes something else than before."""
-        requests, before = requests_of(pod), self._placed.get(pod.metadata.uid)
+        """Whether it takes something else than before, or is another one for those that look at its labels."""
+        uid, placed = pod.metadata.uid, Placed.of(pod, node)
+        before = self._placed.get(uid)
         self.remove(pod)
-        self._placed[pod.metadata.uid] = Placed(pod, node, requests)
-        add_to(self._used.setdefault(node, {}), requests)
-        return before is not None and before.requests != requests
+        self._placed[uid] = placed
+        if placed.repels:
+            self._repelling.add(uid)
+        add_to(self._used.setdefault(node, {}), placed.requests)
+        return before is not None and (
+            before.requests != placed.requests or before.pod.metadata.labels != pod.metadata.labels
+        )
 
     def remove(self, pod: SchedulablePod) -> bool:
         """Whether it was there."""
         placed = self._placed.pop(pod.metadata.uid, None)
+        self._repelling.discard(pod.metadata.uid)
         if placed is not None:
             add_to(self._used[placed.node], placed.requests, -1)
         return placed is not None
+
+    def all(self) -> list[Placed]:
+        return list(self._placed.values())
+
+    @property
+    def anybody_repels(self) -> bool:
+        return bool(self._repelling)
 
     def on(self, node: str) -> list[Placed]:
         return [placed for placed in self._placed.values() if placed.node == node]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kfcore.api.meta import Manifest
 from kfcore.client.errors import ApiError
@@ -156,7 +157,7 @@ def _takes(node: SchedulableNode, owner: DaemonSet) -> bool:
     return wants(pod, node) and repelling_taint(pod, node) is None
 
 
-def _fields(toleration: Manifest) -> dict[str, str]:
+def _fields(toleration: Manifest) -> dict[str, Any]:
     return {name: toleration[name] for name in ("key", "operator", "value", "effect") if toleration.get(name)}
 
 
