@@ -207,7 +207,8 @@ class Applier:
         self, current: Any, body: Any, wanted: Fields, owned: Fields, path: tuple[str, ...], type_: Typed
     ) -> list[tuple[str, ...]]:
         found: list[tuple[str, ...]] = []
-        for name, children in wanted.items():
+        # As the server lists them: the fields of a place by name, and then what is deeper.
+        for name, children in sorted(wanted.items(), key=lambda field: (bool(field[1]), field[0])):
             if name == "." or name not in owned:
                 continue
             now, then = _at(body, name, type_), _at(current, name, type_)

@@ -8,10 +8,42 @@ from collections.abc import Iterator
 from typing import Any
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.bodies import check_kind, json_type, missing_kind, parse_yaml
 from kfcore.apiserver.field_sets import dotted, item_name
+from kfcore.apiserver.field_validation import FieldValidation
 from kfcore.apiserver.kinds import ServedKind
-from kfcore.apiserver.status import bad_request
+from kfcore.apiserver.status import bad_request, go_map
 from kfcore.apiserver.typed import ANY, Typed, type_of
+
+
+def read_applied(kind: ServedKind, name: str, body: bytes, validation: FieldValidation) -> Manifest:
+    """What a request's body applies. Raises BadRequest for one that says another version than the URL does."""
+    try:
+        applied = parse_yaml(body)
+    except ValueError as error:
+        raise bad_request(f"error decoding YAML: {error}") from error
+    if not isinstance(applied, dict):
+        found = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal"
+        raise bad_request(
+            f"error decoding YAML: {found} {json_type(applied)} into Go value of type map[string]interface {{}}"
+        )
+    if not applied.get("kind"):
+        raise missing_kind(applied)
+    version = applied.get("apiVersion") or ""
+    if version != kind.resource.api_version:
+        raise bad_request(
+            f"Incorrect version specified in apply patch. Specified patch version: {version}, expected: "
+            f"{kind.resource.api_version}"
+        )
+    check_kind(kind.resource, applied, custom=kind.custom)
+    metadata = applied.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise bad_request("metadata must be an object")
+    if metadata.get("managedFields") is not None:
+        raise bad_request("metadata.managedFields must be nil")
+    metadata.setdefault("name", name)
+    validation.check_yaml(body)
+    return applied
 
 
 def check_applied(kind: ServedKind, namespace: str, body: Manifest) -> None:
@@ -45,7 +77,7 @@ def _problems(value: Any, type_: Typed, path: tuple[str, ...]) -> Iterator[str]:
                 return
             yield from _list_problems(value, type_, path)
         case "string" if not isinstance(value, str):
-            yield f"{dotted(path)}: expected string, got &value.valueUnstructured{{Value:{_go(value)}}}"
+            yield f"{dotted(path)}: expected string, got &value.valueUnstructured{{Value:{go_map(value)}}}"
         case "numeric" if not isinstance(value, int | float) or isinstance(value, bool):
             found = {str: "string", bool: "bool", dict: "map[string]interface {}", list: "[]interface {}"}[type(value)]
             yield f"{dotted(path)}: expected numeric (int or float), got {found}"
@@ -75,16 +107,5 @@ def _list_problems(value: list[Any], type_: Typed, path: tuple[str, ...]) -> Ite
         yield from _problems(item, type_.item() if item is not None else ANY, (*path, where))
 
 
-def _go(value: Any) -> str:
-    """A value as Go prints it."""
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{_go(inner)}" for key, inner in sorted(value.items())) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(map(_go, value)) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
 def _go_pointer(value: Any) -> str:
-    return f"&{{{_go(value)}}}"
+    return f"&{{{go_map(value)}}}"

@@ -11,6 +11,7 @@ from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver.metadata import timestamp
+from kfcore.apiserver.options import DELETE_OPTIONS
 from kfcore.apiserver.status import bad_request, conflict, invalid, invalid_value, unsupported
 from kfcore.apiserver.storage import Stored
 from kfcore.apiserver.strategy import Strategy
@@ -18,7 +19,6 @@ from kfcore.apiserver.strategy import Strategy
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _POLICIES = ("Background", "Foreground", "Orphan")
-DELETE_OPTIONS = Resource("meta.k8s.io", "v1", "DeleteOptions", "deleteoptions")
 
 
 class DeleteOptions(msgspec.Struct, frozen=True):
@@ -37,7 +37,8 @@ def parse_options(body: Manifest, query: dict[str, str]) -> DeleteOptions:
         try:
             grace = int(query["gracePeriodSeconds"])
         except ValueError as error:
-            raise bad_request(f"invalid gracePeriodSeconds {query['gracePeriodSeconds']!r}") from error
+            why = f'strconv.ParseInt: parsing "{query["gracePeriodSeconds"]}": invalid syntax'
+            raise bad_request(why) from error
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
         raise bad_request("gracePeriodSeconds must be an integer")
     policy: Any = body.get("propagationPolicy") or query.get("propagationPolicy", "")

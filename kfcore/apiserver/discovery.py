@@ -15,6 +15,7 @@ from kfcore.api.meta import Manifest
 from kfcore.apiserver.conversion import storage_api_version
 from kfcore.apiserver.kinds import Kinds, ServedKind, Subresource
 from kfcore.apiserver.request import Request, Response
+from kfcore.apiserver.status import method_not_allowed
 
 VERSION: Manifest = {
     "major": "1",
@@ -36,8 +37,12 @@ _JSON = "application/json"
 def answer(kinds: Kinds, request: Request) -> Response | None:
     """The answer to a discovery request; None when the path is not one of discovery's, or names an unknown group."""
     parts = request.path.strip("/").split("/")
+    if parts[0] in ("api", "apis") and len(parts) < 4 and request.method != "GET":
+        raise method_not_allowed()
     accept = request.headers.get("accept", "")
     match parts:
+        case [""]:
+            return _json({"paths": _paths(kinds)})
         case ["version"]:
             return _json(VERSION)
         case [health, *_] if health in _HEALTH:
@@ -59,6 +64,13 @@ def answer(kinds: Kinds, request: Request) -> Response | None:
 
 def _json(body: Manifest) -> Response:
     return Response(200, {"content-type": _JSON}, encode_json(body))
+
+
+def _paths(kinds: Kinds) -> list[str]:
+    groups = {group: versions for group, versions in kinds.group_versions().items() if group}
+    paths = {"/api", "/api/v1", "/apis", "/apis/", "/openapi/v2", "/openapi/v3", "/version"}
+    paths |= {f"/{name}" for name in _HEALTH} | {f"/apis/{group}" for group in groups}
+    return sorted(paths | {f"/apis/{group}/{version}" for group, versions in groups.items() for version in versions})
 
 
 def _versions(request: Request) -> Manifest:

@@ -5,30 +5,30 @@ headers (`Warn`, what servers do unasked) or passed over (`Ignore`).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.metadata import KNOWN
-from kfcore.apiserver.ownership import OPTIONS
 from kfcore.apiserver.request import Request
-from kfcore.apiserver.status import bad_request, invalid, unsupported
+from kfcore.apiserver.status import Undecodable, bad_request
+from kfcore.client.errors import ApiError
 
-_WAYS = ("Ignore", "Strict", "Warn")
 _TOLD = 256
 
 
 class FieldValidation:
     """How one request wants it. `warnings` are for its answer."""
 
-    def __init__(self, request: Request, kind: ServedKind) -> None:
-        """Raises Invalid for a way that there is not."""
+    def __init__(self, request: Request, kind: ServedKind, refusal: Callable[[str], ApiError] | None = None) -> None:
+        """`refusal` is what strictness answers with, where that is not that the body is none of the kind."""
         # In-process callers see no headers: to look would cost them time for nothing.
         unasked = "Warn" if "user-agent" in request.headers else "Ignore"
         self._way = request.query.get("fieldValidation") or unasked
-        if self._way not in _WAYS:
-            raise invalid(OPTIONS[request.method], "", [unsupported("fieldValidation", self._way, _WAYS)])
         self._kind = kind
+        self._refusal = refusal or partial(Undecodable, kind.resource)
         self.warnings: list[str] = []
 
     def check_body(self, body: bytes, manifest: Manifest) -> None:
@@ -36,21 +36,33 @@ class FieldValidation:
         if self._way != "Ignore":
             self.warnings += [*_repeated(body, manifest), *_unknown_metadata(manifest)]
 
+    def check_patch(self, body: bytes, patch: Any) -> None:
+        """Look for what a patch says twice, and for what no operation of a JSON patch has."""
+        if self._way != "Ignore":
+            lead = "json patch " if isinstance(patch, list) else ""
+            self.warnings += [f"{lead}{text}" for text in (*_repeated(body, patch), *_unknown_operands(patch))]
+
     def check_patched(self, manifest: Manifest) -> None:
         if self._way != "Ignore":
             self.warnings += _unknown_metadata(manifest)
 
+    def check_yaml(self, body: bytes) -> None:
+        """Look for what an apply says twice. Raises BadRequest for it, where strictness is asked for."""
+        if self._way == "Ignore":
+            return
+        for number, key in repeated_in_yaml(body):
+            why = f'yaml: unmarshal errors:\n  line {number}: key "{key}" already set in map'
+            if self._way == "Strict":
+                raise bad_request(f"error strict decoding YAML: error converting YAML to JSON: {why}")
+            self.warnings.append(f"error converting YAML to JSON: {why}")
+
     def unknown(self, places: list[str]) -> None:
-        """Take in what decoding dropped. Raises BadRequest for anything found, where strictness is asked for."""
+        """Take in what decoding dropped. Raises the refusal for anything found, where strictness is asked for."""
         if self._way == "Ignore":
             return
         self.warnings += [f'unknown field "{place}"' for place in places]
         if self.warnings and self._way == "Strict":
-            resource = self._kind.resource
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: strict '
-                f"decoding error: {', '.join(self.warnings)}"
-            )
+            raise self._refusal(f"strict decoding error: {', '.join(self.warnings)}")
 
     @property
     def header(self) -> str:
@@ -72,11 +84,37 @@ def _names(value: Any) -> int:
     return sum([_names(inner) for inner in value if isinstance(inner, dict | list)])
 
 
-def _repeated(body: bytes, manifest: Manifest) -> list[str]:
+_OPERANDS = frozenset({"op", "path", "from", "value"})
+
+
+def _unknown_operands(patch: Any) -> list[str]:
+    operations = enumerate(patch) if isinstance(patch, list) else ()
+    return [f'unknown field "[{index}].{name}"' for index, operation in operations for name in operation
+            if name not in _OPERANDS]  # fmt: skip
+
+
+def repeated_in_yaml(body: bytes) -> Iterator[tuple[int, str]]:
+    """The keys that a mapping of a YAML document has again, with their lines."""
+    import yaml
+
+    def look(node: Any) -> Iterator[tuple[int, str]]:
+        seen: set[str] = set()
+        for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+            key, value = child if isinstance(child, tuple) else (None, child)
+            if key is not None:
+                if key.value in seen:
+                    yield key.start_mark.line + 1, key.value
+                seen.add(str(key.value))
+            yield from look(value)
+
+    yield from look(yaml.compose(body, Loader=yaml.SafeLoader))
+
+
+def _repeated(body: bytes, manifest: Any) -> list[str]:
     """What a JSON object says twice, of which the last counts. A body that has no more names than its content need not
     be looked through.
     """
-    if body.count(b'":') == _names(manifest) or body.lstrip()[:1] != b"{":
+    if body.count(b'":') == _names(manifest) or body.lstrip()[:1] not in (b"{", b"["):
         return []
     found: list[str] = []
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from kfcore.api.meta import Manifest
+from kfcore.api.resource import Resource
 from kfcore.apiserver.names import label_value, qualified_name
 from kfcore.apiserver.status import (
     FieldError,
-    bad_request,
+    Undecodable,
     forbidden_field,
     go_value,
     invalid_value,
@@ -28,6 +29,7 @@ KNOWN = (
     "managedFields",
 )  # fmt: skip
 _STANDARD_FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
+_NO_OWNERS = frozenset({("v1", "Event")})
 _REFERENCE = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
 
 
@@ -36,10 +38,10 @@ def timestamp(time: datetime) -> str:
     return f"{time.isoformat()[:19]}Z"
 
 
-def clean(manifest: Manifest, what: str) -> Manifest:
+def clean(manifest: Manifest, what: Resource) -> Manifest:
     """The metadata of a request's body as the server decodes it: types checked, unknown and empty fields dropped.
 
-    Raises BadRequest in the decoder's words; `what` is `Kind in version "v1"`.
+    Raises BadRequest in the decoder's words; `what` is the kind of the body.
     """
     metadata = manifest.get("metadata")
     if metadata is None:
@@ -75,7 +77,7 @@ def clean(manifest: Manifest, what: str) -> Manifest:
     return cleaned
 
 
-def _text_map(value: Any, what: str, field: str) -> dict[str, str]:
+def _text_map(value: Any, what: Resource, field: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise _mistyped(what, value, "ObjectMeta", f"metadata.{field}", "map[string]string")
     for text in value.values():
@@ -84,7 +86,7 @@ def _text_map(value: Any, what: str, field: str) -> dict[str, str]:
     return {key: text or "" for key, text in value.items()}
 
 
-def _references(value: Any, what: str) -> list[Manifest]:
+def _references(value: Any, what: Resource) -> list[Manifest]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise _mistyped(what, value, "ObjectMeta", "metadata.ownerReferences", "[]v1.OwnerReference")
     references = []
@@ -100,7 +102,7 @@ def _references(value: Any, what: str) -> list[Manifest]:
     return references
 
 
-def _check_managed_fields(value: Any, what: str) -> None:
+def _check_managed_fields(value: Any, what: Resource) -> None:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise _mistyped(what, value, "ObjectMeta", "metadata.managedFields", "[]v1.ManagedFieldsEntry")
     for entry in value:
@@ -112,19 +114,17 @@ def _is_field_set(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_field_set(inner) for inner in value.values())
 
 
-def _mistyped(what: str, value: Any, struct: str, path: str, type_: str) -> Exception:
+def _mistyped(what: Resource, value: Any, struct: str, path: str, type_: str) -> Exception:
     name = {dict: "object", list: "array", str: "string", bool: "bool", type(None): "null"}.get(type(value), "number")
-    kind = what.partition(" ")[0]
-    return bad_request(
-        f"{what} cannot be handled as a {kind}: json: cannot unmarshal {name} into Go struct field "
-        f"{struct}.{path} of type {type_}"
-    )
+    return Undecodable(what, f"json: cannot unmarshal {name} into Go struct field {struct}.{path} of type {type_}")
 
 
 def validate(metadata: Manifest, names: Names, *, custom: bool = False) -> list[FieldError]:
     """The rules that every object's metadata obeys; those of custom kinds are a little wider."""
     errors: list[FieldError] = []
     name = metadata.get("name", "")
+    if (prefix := metadata.get("generateName", "")) and (why := names(_without_dash(prefix))):
+        errors.append(invalid_value("metadata.generateName", prefix, why))
     if not name:
         errors.append(required("metadata.name", "name or generateName is required"))
     elif why := names(name):
@@ -141,13 +141,22 @@ def validate(metadata: Manifest, names: Names, *, custom: bool = False) -> list[
             FieldError("FieldValueTooLong", "metadata.annotations", "Too long: may not be more than 262144 bytes")
         )
     errors += _validate_references(metadata.get("ownerReferences", []))
-    for index, finalizer in enumerate(metadata.get("finalizers", [])):
+    finalizers = metadata.get("finalizers", [])
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        why = "finalizer orphan and foregroundDeletion cannot be both set"
+        errors.append(invalid_value("metadata.finalizers", finalizers, why))
+    for index, finalizer in enumerate(finalizers):
         field = f"metadata.finalizers[{index}]"
         errors += [invalid_value(field, finalizer, why) for why in qualified_name(finalizer)]
         if not custom and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             why = "name is neither a standard finalizer name nor is it fully qualified"
             errors.append(invalid_value(field, finalizer, why))
     return errors
+
+
+def _without_dash(prefix: str) -> str:
+    """A prefix may end as no name may: with the dash before what is generated."""
+    return f"{prefix[:-1]}a" if len(prefix) > 1 and prefix.endswith("-") else prefix
 
 
 def _validate_references(references: list[Manifest]) -> list[FieldError]:
@@ -159,6 +168,8 @@ def _validate_references(references: list[Manifest]) -> list[FieldError]:
             errors.append(invalid_value(f"{place}.apiVersion", "", "version must not be empty"))
         empty = [field for field in ("kind", "name", "uid") if not reference[field]]
         errors += [invalid_value(f"{place}.{field}", "", "must not be empty") for field in empty]
+        if (reference["apiVersion"], reference["kind"]) in _NO_OWNERS:
+            errors.append(invalid_value(place, reference, "/v1, Kind=Event is disallowed from being an owner"))
         if reference.get("controller"):
             controllers.append(f"{reference['kind']}/{reference['name']}")
     if len(controllers) > 1:
@@ -177,7 +188,12 @@ def carry_over(metadata: Manifest, previous: Stored) -> list[FieldError]:
     """Set what an update may leave out but not change, and report what it tried to change."""
     before = previous.manifest["metadata"]
     errors: list[FieldError] = []
-    for field in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"):
+    metadata.pop("selfLink", None)
+    if "deletionTimestamp" not in before:
+        for field in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+            if (given := metadata.get(field)) is not None:
+                errors += [invalid_value(f"metadata.{field}", given, "field is immutable")] * 2
+    for field in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
         if field in before:
             given = metadata.get(field)
             if field == "uid" and given not in (None, before[field]):

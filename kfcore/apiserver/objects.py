@@ -15,6 +15,7 @@ from kfcore.apiserver import metadata as meta
 from kfcore.apiserver.conversion import from_storage, to_storage
 from kfcore.apiserver.deletion import DeleteOptions, begin_deletion, check_preconditions
 from kfcore.apiserver.garbage import GarbageCollector
+from kfcore.apiserver.identity import check_identity, check_namespace
 from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.ownership import Owner, managed
 from kfcore.apiserver.status import (
@@ -133,8 +134,8 @@ class Objects:
         refuse what would be stored.
         """
         resource, strategy = kind.resource, self.strategy(kind)
-        metadata = meta.clean(manifest, f'{resource.kind} in version "{resource.version}"')
-        self._check_namespace(kind, namespace, metadata)
+        metadata = meta.clean(manifest, resource)
+        check_namespace(kind, namespace, metadata)
         if metadata.get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
@@ -142,7 +143,6 @@ class Objects:
         for field in ("uid", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             metadata.pop(field, None)
         if resource.namespaced:
-            metadata["namespace"] = namespace
             self._check_may_create_in(kind, namespace, metadata.get("name", ""))
         if strategy.generation:
             metadata["generation"] = 1
@@ -178,17 +178,6 @@ class Objects:
         self._changed(kind, None, stored)
         self.garbage.created(stored)
         return stored
-
-    def _check_namespace(self, kind: ServedKind, namespace: str, metadata: Manifest) -> None:
-        given = metadata.get("namespace", "")
-        if not kind.resource.namespaced:
-            if given:
-                raise bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )
-            return
-        if given and given != namespace:
-            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
     def _check_may_create_in(self, kind: ServedKind, namespace: str, name: str) -> None:
         namespaces = self.kinds.at("", "v1", "namespaces")
@@ -233,7 +222,7 @@ class Objects:
         previous = self.read(kind, namespace, name)
         before = from_storage(kind, previous)
         wanted = change(from_storage(kind, previous))
-        metadata = meta.clean(wanted, f'{resource.kind} in version "{resource.version}"')
+        metadata = meta.clean(wanted, resource)
         self._check_identity(kind, namespace, name, metadata, previous, replaces=replaces)
         manifest = self._arrange(kind, metadata, wanted)
         errors = meta.carry_over(metadata, previous)
@@ -305,14 +294,7 @@ class Objects:
         self, kind: ServedKind, namespace: str, name: str, metadata: Manifest, previous: Stored, *, replaces: bool
     ) -> None:
         resource = kind.resource
-        if metadata.get("name") != name:
-            given = metadata.get("name")
-            if given or not replaces:
-                raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
-            raise bad_request(f"the name of the object ({given or ''}) does not match the name on the URL ({name})")
-        self._check_namespace(kind, namespace, metadata)
-        if resource.namespaced:
-            metadata["namespace"] = namespace
+        check_identity(kind, namespace, name, metadata)
         version = metadata.get("resourceVersion")
         if replaces and (uid := metadata.get("uid")) not in (None, previous.uid):
             place = "/".join(filter(None, ("/registry", resource.qualified_plural, namespace, name)))
@@ -343,7 +325,8 @@ class Objects:
         if pending is None:
             return Deletion(previous, gone=False)
         if dry_run:
-            return Deletion(Stored(pending, previous.data, previous.version), gone=False)
+            gone = self._last_hold_released(pending)
+            return Deletion(Stored(pending, previous.data, previous.version), gone=gone)
         if self._last_hold_released(pending):
             removed = self.remove(kind, previous)
             return Deletion(_last_seen(pending, removed), gone=True)

@@ -11,20 +11,13 @@ from typing import Any
 import msgspec
 
 from kfcore.api.meta import Manifest
-from kfcore.api.resource import Resource
 from kfcore.apiserver.field_sets import Fields, item_name, union
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.request import Request
-from kfcore.apiserver.status import invalid, invalid_value
 from kfcore.apiserver.typed import ANY, Typed, type_of
 
 _ABSENT: Any = object()
 _LIMIT = 128
-OPTIONS = {
-    "POST": Resource("meta.k8s.io", "v1", "CreateOptions", "createoptions"),
-    "PUT": Resource("meta.k8s.io", "v1", "UpdateOptions", "updateoptions"),
-    "PATCH": Resource("meta.k8s.io", "v1", "PatchOptions", "patchoptions"),
-}
 _SERVERS_OWN = frozenset(
     {"name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink",
      "deletionTimestamp", "deletionGracePeriodSeconds"}
@@ -44,14 +37,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 def owner_of(request: Request, time: str) -> Owner | None:
-    """Raises Invalid for a name that no manager may have."""
     manager = request.query.get("fieldManager", "")
-    if len(manager) > _LIMIT:
-        error = invalid_value("fieldManager", manager, f"may not be more than {_LIMIT} bytes")
-        raise invalid(OPTIONS[request.method], "", [error])
-    if not manager.isprintable():
-        error = invalid_value("fieldManager", manager, "should only contain printable characters")
-        raise invalid(OPTIONS[request.method], "", [error])
     if not manager:
         agent = request.headers.get("user-agent")
         if agent is None:

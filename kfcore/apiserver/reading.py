@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import islice
 
@@ -14,7 +15,9 @@ from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver.conversion import served, served_bytes
 from kfcore.apiserver.kinds import ServedKind
+from kfcore.apiserver.names import label_value, qualified_name
 from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.options import flag
 from kfcore.apiserver.representation import Representation
 from kfcore.apiserver.request import Response
 from kfcore.apiserver.routes import Route
@@ -23,7 +26,7 @@ from kfcore.apiserver.storage import Stored, TooOld
 from kfcore.apiserver.strategy import value_at
 from kfcore.apiserver.watch import Renders, Selects, WatchStream
 from kfcore.client.errors import Cause, Gone, ServerTimeout, Status, StatusDetails
-from kfcore.client.selectors import FieldSelector, LabelSelector, SelectorError
+from kfcore.client.selectors import FieldSelector, LabelSelector, SelectorError, UnfitLabel
 
 _LIST_OPTIONS = Resource("meta.k8s.io", "v1", "ListOptions", "listoptions")
 _TOKEN = "kfcore/v1"
@@ -45,9 +48,11 @@ def selection(kind: ServedKind, fields: Mapping[str, str], query: Mapping[str, s
         labels = LabelSelector.parse(query.get("labelSelector", ""))
         terms = FieldSelector.parse(query.get("fieldSelector", ""))
     except SelectorError as error:
-        raise bad_request(str(error)) from error
+        raise bad_request(_in_words(error)) from error
     for path in terms.paths:
         if path not in ("metadata.name", "metadata.namespace") and path not in fields:
+            if kind.resource.kind == "Job" and not kind.custom:
+                raise bad_request(f"field label {json.dumps(path)} not supported for Job")
             if fields or kind.custom:
                 raise bad_request(f"field label not supported: {path}")
             raise bad_request(f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"')
@@ -63,6 +68,14 @@ def selection(kind: ServedKind, fields: Mapping[str, str], query: Mapping[str, s
         return terms.matches(lambda path: value_at(manifest, fields.get(path, path)))
 
     return selects
+
+
+def _in_words(error: SelectorError) -> str:
+    """Of a label that there cannot be, why."""
+    if not isinstance(error, UnfitLabel):
+        return str(error)
+    why = "; ".join(qualified_name(error.text) if error.is_key else label_value(error.text))
+    return f"unable to parse requirement: {error.place}: Invalid value: {json.dumps(error.text)}: {why}"
 
 
 def within(route: Route, selects: Selects) -> Selects:
@@ -88,7 +101,9 @@ class Reading:
     def selection(self, kind: ServedKind, query: Mapping[str, str]) -> Selects:
         return selection(kind, self._objects.strategy(kind).fields, query)
 
-    def get(self, route: Route, view: Representation) -> Response:
+    def get(self, route: Route, query: Mapping[str, str], view: Representation) -> Response:
+        if version := query.get("resourceVersion"):
+            self._check_reached(parse_version(version))
         stored = self._objects.read(route.kind, route.namespace, route.name)
         if view.plain:
             return Response(200, dict(JSON), served_bytes(route.kind, stored))
@@ -100,9 +115,12 @@ class Reading:
         kind = route.kind
         selects = self.selection(kind, query)
         limit = _whole_number(query, "limit")
+        _whole_number(query, "timeoutSeconds")
         collection = self._objects.collection(kind)
         version, start = self._storage.version, ""
-        exact = self._exact_version(query)
+        exact = self._exact_version(query, limit)
+        if query.get("resourceVersion") == "0" and not query.get("continue"):
+            limit = 0  # what is read from a cache comes whole
         if token := query.get("continue"):
             if query.get("resourceVersion", "") not in ("", "0"):
                 raise bad_request("specifying resource version is not allowed when using continue")
@@ -144,13 +162,14 @@ class Reading:
                 raise expired("The resourceVersion for the provided list is too old.") from error
             raise Gone(status=_expired_page(start)) from error
 
-    def _exact_version(self, query: Mapping[str, str]) -> int:
+    def _exact_version(self, query: Mapping[str, str], limit: int) -> int:
+        """The version that a list shows, 0 for the newest. A page is of the version that is asked for."""
         match, text = query.get("resourceVersionMatch", ""), query.get("resourceVersion", "")
         if errors := list(_match_problems(match, text, query)):
             raise invalid(_LIST_OPTIONS, "", errors)
         version = parse_version(text)
         self._check_reached(version)
-        return version if match == "Exact" else 0
+        return version if match == "Exact" or (limit and not match and not query.get("continue")) else 0
 
     def _check_reached(self, version: int) -> None:
         if version > self._storage.version:
@@ -167,10 +186,13 @@ class Reading:
         kind = route.kind
         namespace = route.namespace
         selects = within(route, self.selection(kind, query))
-        streams_list = query.get("sendInitialEvents", "") in ("true", "1")
         if errors := list(_watch_problems(query)):
             raise invalid(_LIST_OPTIONS, "", errors)
         version = parse_version(query.get("resourceVersion", ""))
+        streams_list = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else not version
+        bookmarks = flag(query, "allowWatchBookmarks")
+        if streams_list:
+            self._check_reached(version)
         timeout = _whole_number(query, "timeoutSeconds")
         collection = self._objects.collection(kind)
         render = _renderer(kind, view)
@@ -186,9 +208,9 @@ class Reading:
                     "reason": "Expired", "code": 410,
                 }  # fmt: skip
                 return Response(200, dict(JSON), encode_json({"type": "ERROR", "object": status}) + b"\n")
-        else:
+        elif streams_list:
             initial = [render("ADDED", stored) for stored in collection.select(namespace) if selects(stored)]
-        if streams_list and query.get("allowWatchBookmarks", "") in ("true", "1"):
+        if streams_list and bookmarks:
             initial.append(self._bookmark(kind, render, _INITIAL_EVENTS_END))
         stream = WatchStream(
             collection,
@@ -202,7 +224,7 @@ class Reading:
         self.watches.add(stream)
         if timeout:
             stream.end_after(self._objects.clock, timeout)
-        if query.get("allowWatchBookmarks", "") in ("true", "1"):
+        if bookmarks:
             stream.bookmark_every(self._objects.clock, lambda: self._bookmark(kind, render))
         return Response(200, dict(JSON), stream)
 
@@ -262,6 +284,8 @@ def _watch_problems(query: Mapping[str, str]) -> Iterator[FieldError]:
         yield forbidden_field(place, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
     if match and match != "NotOlderThan":
         yield unsupported(place, match, ("NotOlderThan",))
+    if match and query.get("continue"):
+        yield forbidden_field(place, "resourceVersionMatch is forbidden when continue is provided")
 
 
 def _expired_page(start: str) -> Status:

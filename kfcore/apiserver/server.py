@@ -7,6 +7,7 @@ What a verb does is elsewhere: `reading.py` (get, list, watch), `writing.py` (cr
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -40,13 +41,14 @@ from kfcore.apiserver.metrics import GROUP as METRICS_GROUP
 from kfcore.apiserver.metrics import Measures, Metrics
 from kfcore.apiserver.objects import Demand, Objects
 from kfcore.apiserver.openapi import OpenApi
+from kfcore.apiserver.options import check_options, flag
 from kfcore.apiserver.quotas import Quotas
 from kfcore.apiserver.reading import Reading
-from kfcore.apiserver.representation import negotiate
+from kfcore.apiserver.representation import Representation, as_yaml, negotiate, prefers_yaml
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.reviews import Reviews
 from kfcore.apiserver.routes import Route, find_route
-from kfcore.apiserver.status import bad_request, error_response, method_not_allowed, no_such_resource
+from kfcore.apiserver.status import JSON, bad_request, error_response, method_not_allowed, no_such_resource
 from kfcore.apiserver.storage import Change, Collection, Storage
 from kfcore.apiserver.strategy import Strategy
 from kfcore.apiserver.streaming import PodProcesses
@@ -59,7 +61,8 @@ if TYPE_CHECKING:
     from kfcore.apiserver.journal import Journal
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
-_TRUE = frozenset({"true", "1", "True"})
+_WATCHED = re.compile(r"(/api/v1|/apis/[^/]+/[^/]+)/watch(/.+)")
+"""What was a watch before `watch=true` was."""
 
 
 class ApiServer:
@@ -172,19 +175,26 @@ class ApiServer:
             answer = await self._handle(request)
             if self._journal is not None:
                 await self._journal.settle()
-            return answer
         except ApiError as error:
-            return error_response(error)
+            answer = error_response(error)
         except RecursionError:
-            return error_response(bad_request("the object provided is nested too deeply"))
+            answer = error_response(bad_request("the object provided is nested too deeply"))
+        if "yaml" in (accept := request.headers.get("accept", "")) and prefers_yaml(accept):
+            return _in_yaml(answer)
+        return answer
 
     async def _handle(self, request: Request) -> Response:
+        if "/watch/" in request.path and (watched := _WATCHED.fullmatch(request.path)):
+            query = {**request.query, "watch": "true"}
+            request = msgspec.structs.replace(request, path=watched[1] + watched[2], query=query)
         route = find_route(self.kinds, request.path)
         if "impersonate-user" in request.headers:
             request = impersonate(self._authorizer, request)
         check(self._authorizer, request, route)
         if route is None:
             return await self._elsewhere(request)
+        if request.query or request.method == "PATCH":
+            check_options(request)
         if route.subresource and route.subresource != "status":
             return await self._subresources.handle(route, request)
         if route.kind.resource.kind == "Binding" and request.method == "POST" and route.namespace and not route.name:
@@ -196,9 +206,11 @@ class ApiServer:
         return answer
 
     def _act(self, route: Route, request: Request) -> Response:
+        if request.method == "GET":
+            return self._read(route, request)
+        if "accept" in request.headers:
+            self._view(route, request)  # which is refused before anything is written
         match request.method:
-            case "GET":
-                return self._read(route, request)
             case "POST":
                 return self._writing.create(route, request)
             case "PUT":
@@ -218,12 +230,21 @@ class ApiServer:
             raise method_not_allowed()
         if self._metrics is not None and route.kind.resource.group == METRICS_GROUP:
             return self._metrics.answer(route, request)
-        view = negotiate(request.headers.get("accept", ""), query.get("includeObject", ""), self.clock.now)
+        view = self._view(route, request)
         if route.name:
-            return self._reading.get(route, view)
-        if query.get("watch", "") in _TRUE:
+            return self._reading.get(route, query, view)
+        if flag(query, "watch"):
             return self._reading.watch(route, query, view)
         return self._reading.listing(route, query, view)
+
+    def _view(self, route: Route, request: Request) -> Representation:
+        return negotiate(
+            request.headers.get("accept", ""),
+            request.query.get("includeObject", ""),
+            self.clock.now,
+            custom=route.kind.custom,
+            listing=not route.name,
+        )
 
     async def _elsewhere(self, request: Request) -> Response:
         found = discovery.answer(self.kinds, request) or await self._openapi.answer(request)
@@ -244,6 +265,12 @@ class ApiServer:
         self.objects.garbage.close()
         if self._journal is not None:
             await self._journal.close()
+
+
+def _in_yaml(answer: Response) -> Response:
+    if not isinstance(answer.body, bytes) or answer.headers.get("content-type") != JSON["content-type"]:
+        return answer
+    return Response(answer.status, {**answer.headers, "content-type": "application/yaml"}, as_yaml(answer.body))
 
 
 def _journal(storage: Storage, data_dir: Path) -> Journal:

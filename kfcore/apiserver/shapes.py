@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver.status import bad_request
+from kfcore.apiserver.status import Undecodable
 
 Decode = Callable[[Manifest], list[str]]
 
@@ -134,11 +134,9 @@ class _Decoder:
         if not isinstance(value, str):
             raise self._mistyped(value, type_, place)
         if _TIME.fullmatch(value) is None:
-            kind, version = self._resource.kind, self._resource.version
-            raise bad_request(
-                f'{kind} in version "{version}" cannot be handled as a {kind}: parsing time {json.dumps(value)} as '
-                f'"2006-01-02T15:04:05Z07:00": cannot parse {json.dumps(value)} as "2006"'
-            )
+            shown = json.dumps(value)
+            why = f'parsing time {shown} as "2006-01-02T15:04:05Z07:00": cannot parse {shown} as "2006"'
+            raise Undecodable(self._resource, why)
         return value
 
     def _composite(self, value: Any, type_: FieldType, place: _Place, *, quantity: bool) -> Any:
@@ -162,11 +160,8 @@ class _Decoder:
 
     def _mistyped(self, value: Any, type_: FieldType, place: _Place) -> Exception:
         found = {str: "string", dict: "object", list: "array", bool: "bool"}.get(type(value), "number")
-        kind, version = self._resource.kind, self._resource.version
-        return bad_request(
-            f'{kind} in version "{version}" cannot be handled as a {kind}: json: cannot unmarshal {found} into Go '
-            f"struct field {place.struct}.{place.go_path} of type {_go_type(type_.name)}"
-        )
+        where = f"Go struct field {place.struct}.{place.go_path} of type {_go_type(type_.name)}"
+        return Undecodable(self._resource, f"json: cannot unmarshal {found} into {where}")
 
 
 @cache

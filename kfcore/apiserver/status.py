@@ -30,6 +30,16 @@ JSON = {"content-type": "application/json"}
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
+class Undecodable(BadRequest):
+    """A body has something in it that its kind cannot have. `why` is the decoder's own word for it."""
+
+    def __init__(self, resource: Resource, why: str, kind: str = "", version: str = "") -> None:
+        """`kind` and `version` are what the body says that it is, where that is not what `resource` is."""
+        self.why = why
+        what = f'{kind or resource.kind} in version "{version or resource.version}"'
+        super().__init__(f"{what} cannot be handled as a {resource.kind}: {why}")
+
+
 class FieldError(msgspec.Struct, frozen=True):
     """One rule that a field breaks, as `metadata.name: Invalid value: "X": why`."""
 
@@ -45,6 +55,17 @@ class FieldError(msgspec.Struct, frozen=True):
 def go_value(value: Any) -> str:
     """A value as the server's messages show it: compact JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def go_map(value: Any) -> str:
+    """A value as Go prints it: `map[a:1 b:[x y]]`."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{go_map(inner)}" for key, inner in sorted(value.items())) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(go_map, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "<nil>" if value is None else str(value)
 
 
 def invalid_value(field: str, value: Any, why: str) -> FieldError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kfcore.apiserver.status import bad_request
+from kfcore.apiserver.status import bad_request, go_map
 from kfcore.apiserver.typed import ANY, Typed
 from kfcore.client.errors import Invalid, StatusDetails
 
@@ -92,7 +92,7 @@ def _merge_list(present: Any, items: list[Any], type_: Typed, order: list[Any] |
     merged = list(present)
     for item in items:
         if key not in item:
-            raise bad_request(f"map: {_go_map(item)} does not contain declared merge key: {key}")
+            raise bad_request(f"map: {go_map(item)} does not contain declared merge key: {key}")
         index = next((number for number, other in enumerate(merged) if other.get(key) == item[key]), None)
         if item.get(DIRECTIVE) == "delete":
             merged = [other for other in merged if other.get(key) != item[key]]
@@ -122,7 +122,3 @@ def _in_order(before: list[Any], merged: list[Any], items: list[Any], order: lis
         first = ours in stood and other in stood and stood.index(ours) < stood.index(other)
         made.append(servers.pop(0) if first else theirs.pop(0))
     return [*made, *theirs, *servers]
-
-
-def _go_map(item: dict[str, Any]) -> str:
-    return "map[" + " ".join(f"{key}:{value}" for key, value in sorted(item.items())) + "]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -10,33 +11,29 @@ from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver import logs, pod_changes, proxy, streaming, token_request
 from kfcore.apiserver.authentication import Authentication
+from kfcore.apiserver.bodies import check_kind, media_type, read_json
 from kfcore.apiserver.conversion import served
 from kfcore.apiserver.deletion import parse_options
 from kfcore.apiserver.eviction import demand_budget
-from kfcore.apiserver.kinds import ScalePaths, ServedKind
 from kfcore.apiserver.logs import PodLogs
-from kfcore.apiserver.objects import Change, Objects
+from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.ownership import owner_of
-from kfcore.apiserver.patch import json_patch, merge_patch
-from kfcore.apiserver.representation import negotiate
+from kfcore.apiserver.patching import Patcher
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route
+from kfcore.apiserver.scaling import Scales
 from kfcore.apiserver.status import (
     JSON,
     bad_request,
     invalid,
-    invalid_value,
     method_not_allowed,
     no_such_resource,
     required,
 )
-from kfcore.apiserver.storage import Stored
 from kfcore.apiserver.streaming import PodProcesses
-from kfcore.apiserver.writing import Writing, check_kind, dry_run, media_type, patch_change, read_json
-from kfcore.client.errors import Conflict, StatusDetails, UnsupportedMediaType
+from kfcore.apiserver.writing import Writing, dry_run
+from kfcore.client.errors import Conflict, StatusDetails
 
-_SCALE = Resource("autoscaling", "v1", "Scale", "scales")
-_SERVED_SCALE = ServedKind(_SCALE)
 _BINDING = Resource("", "v1", "Binding", "bindings")
 _EVICTION = Resource("policy", "v1", "Eviction", "evictions")
 
@@ -51,6 +48,7 @@ class Subresources:
         pod_processes: PodProcesses | None,
     ) -> None:
         self._objects = objects
+        self._scales = Scales(objects)
         self._writing = writing
         self._authentication = authentication
         self._pod_logs = pod_logs
@@ -59,10 +57,9 @@ class Subresources:
     async def handle(self, route: Route, request: Request) -> Response:
         match route.kind.resource.plural, route.subresource, request.method:
             case _, "scale", "GET":
-                stored = self._objects.read(route.kind, route.namespace, route.name)
-                return self._answer_scale(route.kind, stored, request)
+                return self._scales.read(route, request)
             case _, "scale", "PUT" | "PATCH":
-                return self._scale(route, request)
+                return self._scales.write(route, request, dry_run=dry_run(request))
             case "pods", "log", "GET":
                 pod = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
                 return await logs.respond(request, pod, self._pod_logs)
@@ -94,56 +91,6 @@ class Subresources:
         if not any(sub.name == route.subresource for sub in route.kind.subresources):
             raise no_such_resource()
         raise method_not_allowed()
-
-    # ── scale ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _answer_scale(self, kind: ServedKind, stored: Stored, request: Request) -> Response:
-        scale = scale_of(kind, served(kind, stored))
-        view = negotiate(
-            request.headers.get("accept", ""), request.query.get("includeObject", ""), self._objects.clock.now
-        )
-        return Response(200, dict(JSON), encode_json(scale) if view.plain else view.one(_SERVED_SCALE, scale))
-
-    def _scale(self, route: Route, request: Request) -> Response:
-        kind, paths = route.kind, route.kind.scale
-        if paths is None:
-            raise no_such_resource()
-        body = read_json(request.body, "Scale")
-
-        def change(manifest: Manifest) -> Manifest:
-            scale = scale_of(kind, manifest)
-            match request.method, media_type(request):
-                case "PUT", _:
-                    wanted = check_kind(_SCALE, body, custom=False)
-                case _, "application/json-patch+json":
-                    wanted = json_patch(scale, body)
-                case _, "application/merge-patch+json" | "application/strategic-merge-patch+json":
-                    wanted = merge_patch(scale, body)
-                case _:
-                    raise UnsupportedMediaType("415: Unsupported Media Type")
-            spec = wanted.get("spec") if isinstance(wanted, dict) else None
-            replicas = (spec or {}).get("replicas", 0) if isinstance(spec, dict | None) else None
-            if not isinstance(replicas, int) or isinstance(replicas, bool):
-                raise bad_request("Scale.spec.replicas must be an integer")
-            if replicas < 0:
-                error = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
-                raise invalid(_SCALE, route.name, [error])
-            metadata = wanted.get("metadata")
-            if isinstance(metadata, dict) and (version := metadata.get("resourceVersion")):
-                manifest["metadata"]["resourceVersion"] = version
-            put(manifest, paths.spec_replicas, replicas)
-            return manifest
-
-        stored = self._objects.update(
-            kind,
-            route.namespace,
-            route.name,
-            change,
-            dry_run=dry_run(request),
-            subresource="scale",
-            owner=owner_of(request, self._objects.now()),
-        )
-        return self._answer_scale(kind, stored, request)
 
     # ── pods ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -222,28 +169,26 @@ class Subresources:
 
     def _change_pod(self, route: Route, request: Request) -> Response:
         kind, part = route.kind, route.subresource
-        if request.method == "PUT":
-            body = self._writing.manifest(kind, request)
-            change: Change = lambda _: body  # noqa: E731
-        else:
-            change = patch_change(kind, media_type(request), request.body)
+        patcher = None if request.method == "PUT" else Patcher(kind, media_type(request), request.body)
+        body = {} if patcher else self._writing.manifest(kind, request)
 
         def changed(pod: Manifest) -> Manifest:
             before = decode_json(encode_json(pod))
-            made = pod_changes.only(part, before, change(pod))
+            made = pod_changes.only(part, before, patcher.apply(pod) if patcher else body)
             pod_changes.default_ephemeral(made)
             return made
 
-        stored = self._objects.update(
-            kind,
-            route.namespace,
-            route.name,
-            changed,
-            subresource=part,
-            dry_run=dry_run(request),
-            owner=owner_of(request, self._objects.now()),
-            validate=partial(pod_changes.validate_change, part),
-        )
+        with patcher.decoding() if patcher else nullcontext():
+            stored = self._objects.update(
+                kind,
+                route.namespace,
+                route.name,
+                changed,
+                subresource=part,
+                dry_run=dry_run(request),
+                owner=owner_of(request, self._objects.now()),
+                validate=partial(pod_changes.validate_change, part),
+            )
         return self._writing.answer(kind, stored, request)
 
     # ── certificates ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -292,40 +237,3 @@ def _binding_conflict(pod: str, why: str) -> Conflict:
 
 def _with_node(spec: Manifest, node: str) -> Manifest:
     return {**spec, "nodeName": node}
-
-
-def scale_of(kind: ServedKind, manifest: Manifest) -> Manifest:
-    """The autoscaling/v1 Scale of an object."""
-    paths: ScalePaths | None = kind.scale
-    if paths is None:
-        raise no_such_resource()
-    metadata = manifest["metadata"]
-    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    status: Manifest = {"replicas": look_up(manifest, paths.status_replicas) or 0}
-    selector = look_up(manifest, paths.selector) if paths.selector else None
-    if isinstance(selector, dict):
-        labels = selector.get("matchLabels", selector if "matchExpressions" not in selector else {})
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    if selector:
-        status["selector"] = selector
-    return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {field: metadata[field] for field in kept if field in metadata},
-        "spec": {"replicas": look_up(manifest, paths.spec_replicas) or 0},
-        "status": status,
-    }
-
-
-def look_up(manifest: Manifest, path: str) -> Any:
-    value: Any = manifest
-    for part in path.strip(".").split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def put(manifest: Manifest, path: str, value: Any) -> None:
-    *parents, last = path.strip(".").split(".")
-    for part in parents:
-        manifest = manifest.setdefault(part, {})
-    manifest[last] = value

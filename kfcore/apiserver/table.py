@@ -4,6 +4,7 @@ custom kinds by the printer columns of their CRD, every other one by name and ag
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -31,7 +32,8 @@ def build(
     """
     include = include or "Metadata"
     if include not in INCLUDE_OBJECT:
-        raise BadRequest(f"unrecognized includeObject value: {include!r}")
+        why = f"includeObject: Invalid value: {json.dumps(include)}: must be 'Metadata', 'Object', 'None', or empty"
+        raise BadRequest(f"Unable to convert to Table as requested: {why}")
     columns, cells = _layout(kind)
     is_pod = kind.resource.kind == "Pod" and not kind.custom
     rows = []

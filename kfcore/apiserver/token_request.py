@@ -9,11 +9,11 @@ from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver.authentication import ISSUER, Authentication
+from kfcore.apiserver.bodies import check_kind, read_json
 from kfcore.apiserver.metadata import timestamp
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.status import JSON, FieldError, bad_request, conflict, invalid, invalid_value
-from kfcore.apiserver.writing import check_kind, read_json
 
 TOKEN_REQUEST = Resource("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests")
 DEFAULT_SECONDS, LEAST_SECONDS, MOST_SECONDS = 3600, 600, 1 << 32

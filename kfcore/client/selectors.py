@@ -1,7 +1,7 @@
 """Label and field selectors: parse what a user or a client writes, match objects, render for a query string.
 
-Syntax: the API conventions' label selectors (`a=b`, `a!=b`, `a in (x,y)`, `a notin (x)`, `a`, `!a`) and field
-selectors (`path=value`, `path!=value`).
+Syntax: the API conventions' label selectors (`a=b`, `a!=b`, `a in (x,y)`, `a notin (x)`, `a`, `!a`, `a>1`, `a<5`; they
+are `selector_parser.py`'s) and field selectors (`path=value`, `path!=value`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, Self
 
 import msgspec
 
+from kfcore.client.selector_parser import SelectorError, UnfitLabel, parse_terms
 
-class SelectorError(ValueError):
-    """A selector that cannot be parsed; the message says which part and what was expected."""
+__all__ = ["FieldSelector", "LabelSelector", "Requirement", "SelectorError", "UnfitLabel"]
 
 
 class Requirement(msgspec.Struct, frozen=True):
-    """One term of a label selector. `operator` is one of `in`, `notin`, `exists`, `!`."""
+    """One term of a label selector. `operator` is one of `in`, `notin`, `exists`, `!`, `>`, `<`."""
 
     key: str
     operator: str
@@ -34,8 +34,18 @@ class Requirement(msgspec.Struct, frozen=True):
                 return value is None or value not in self.values
             case "exists":
                 return value is not None
+            case ">" | "<":
+                return self._compares(value)
             case _:
                 return value is None
+
+    def _compares(self, value: str | None) -> bool:
+        """By number; what is none compares with nothing."""
+        bound = next(iter(self.values))
+        try:
+            return value is not None and (int(value) > int(bound) if self.operator == ">" else int(value) < int(bound))
+        except ValueError:
+            return False
 
     def __str__(self) -> str:
         match self.operator:
@@ -47,16 +57,15 @@ class Requirement(msgspec.Struct, frozen=True):
                 return self.key
             case "!":
                 return f"!{self.key}"
+            case ">" | "<":
+                return f"{self.key}{self.operator}{next(iter(self.values))}"
             case _:
                 return f"{self.key} {self.operator} ({','.join(sorted(self.values))})"
 
 
-_KEY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.\-]*[A-Za-z0-9])?"
-_VALUE = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.\-]*[A-Za-z0-9])?)?"
-_SET = re.compile(rf"\s*({_KEY})\s+(in|notin)\s*\(([^)]*)\)\s*$")
-_EQUALITY = re.compile(rf"\s*({_KEY})\s*(==|=|!=)\s*({_VALUE})\s*$")
-_EXISTS = re.compile(rf"\s*(!?)\s*({_KEY})\s*$")
-_TERMS = re.compile(r",(?![^()]*\))")
+_EQUALITY = re.compile(r"([^=!]*)(==|!=|=)(.*)", re.DOTALL)
+_TERM = re.compile(r"(?:\\.|[^,])+", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.?)|=", re.DOTALL)
 
 
 class LabelSelector(msgspec.Struct, frozen=True):
@@ -111,21 +120,7 @@ def _exactly(labels: tuple[tuple[str, str], ...]) -> tuple[Requirement, ...]:
 def _parse_requirements(text: str) -> tuple[Requirement, ...]:
     if not text.strip():
         return ()
-    return tuple(_parse_requirement(term) for term in _TERMS.split(text))
-
-
-def _parse_requirement(term: str) -> Requirement:
-    if match := _SET.match(term):
-        values = [value.strip() for value in match[3].split(",")]
-        for value in values:
-            if not re.fullmatch(_VALUE, value):
-                raise SelectorError(f"unable to parse requirement: invalid label value {value!r}")
-        return Requirement(match[1], match[2], frozenset(values))
-    if match := _EQUALITY.match(term):
-        return Requirement(match[1], "notin" if match[2] == "!=" else "in", frozenset({match[3]}))
-    if match := _EXISTS.match(term):
-        return Requirement(match[2], "!" if match[1] else "exists")
-    raise SelectorError(f"unable to parse requirement: {term.strip()!r} is not a label requirement")
+    return tuple(Requirement(key, operator, frozenset(values)) for key, operator, values in parse_terms(text))
 
 
 class FieldSelector(msgspec.Struct, frozen=True):
@@ -137,11 +132,11 @@ class FieldSelector(msgspec.Struct, frozen=True):
     def parse(cls, text: str) -> Self:
         """Raises SelectorError for what is not a field selector."""
         terms = []
-        for term in filter(None, text.split(",")):
-            match = re.fullmatch(r"\s*([^=!\s]+)\s*(==|=|!=)\s*(.*?)\s*", term)
+        for term in _TERM.findall(text):
+            match = _EQUALITY.fullmatch(term)
             if match is None:
-                raise SelectorError(f"invalid selector: {term.strip()!r}; can't understand {term.strip()!r}")
-            terms.append((match[1], match[2] != "!=", match[3]))
+                raise SelectorError(f"invalid selector: '{text}'; can't understand '{term}'")
+            terms.append((match[1], match[2] != "!=", _ESCAPED.sub(_unescape, match[3])))
         return cls(tuple(terms))
 
     @property
@@ -153,7 +148,20 @@ class FieldSelector(msgspec.Struct, frozen=True):
         return all((value_of(path) == value) is equal for path, equal, value in self.terms)
 
     def __str__(self) -> str:
-        return ",".join(f"{path}{'=' if equal else '!='}{value}" for path, equal, value in self.terms)
+        return ",".join(f"{path}{'=' if equal else '!='}{_escape(value)}" for path, equal, value in self.terms)
 
     def __bool__(self) -> bool:
         return bool(self.terms)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    escaped = match[1]
+    if escaped is None:
+        raise SelectorError(f"invalid field selector: unescaped character in value: {ord('=')}")
+    if escaped not in ("\\", ",", "="):
+        raise SelectorError(f"invalid field selector: invalid escape sequence: {match[0]}")
+    return escaped
+
+
+def _escape(value: str) -> str:
+    return re.sub(r"([\\,=])", r"\\\1", value)

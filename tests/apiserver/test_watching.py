@@ -82,8 +82,9 @@ async def test_an_idle_watch_gets_bookmarks_and_ends_when_asked() -> None:
     await clock.advance(100)
     await settle()
     events = [json.loads(line) async for chunk in stream for line in chunk.splitlines()]
-    assert [event["type"] for event in events] == ["BOOKMARK"]
-    assert events[0]["object"]["metadata"]["resourceVersion"] == str(server.storage.version)
+    assert [event["type"] for event in events] == ["BOOKMARK", "BOOKMARK"]
+    assert "annotations" in events[0]["object"]["metadata"]  # the end of what was there at the beginning
+    assert events[1]["object"]["metadata"] == {"resourceVersion": str(server.storage.version)}
 
 
 async def test_a_closed_watch_leaves_nothing_behind() -> None:
