@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -68,9 +68,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def random_seed(request: pytest.FixtureRequest) -> int:
+def random_seed(request: pytest.FixtureRequest) -> Iterator[int]:
     """A seed that differs in every run, unless `--kfcore-first-seed` is given; the output of a failed test names it,
-    `KFCORE_SEED` repeats it.
+    `KFCORE_SEED` repeats it. What `random` draws follows from it too: the lengths of kfcore's delays, among others.
     """
     first: int | None = request.config.getoption("--kfcore-first-seed")
     if given := os.environ.get("KFCORE_SEED"):
@@ -80,7 +80,10 @@ def random_seed(request: pytest.FixtureRequest) -> int:
     else:
         seed = random.SystemRandom().randrange(2**32)
     print(f"KFCORE_SEED={seed}")
-    return seed
+    before = random.getstate()
+    random.seed(seed)
+    yield seed
+    random.setstate(before)
 
 
 @pytest.fixture

@@ -24,7 +24,10 @@ async def test_a_config_map_is_kept(kube_client, kube_namespace):
 """
 
 CHANCE = """
+import random
+
 def test_chance(random_seed):
+    assert random.random() == random.Random(random_seed).random()
     assert random_seed != 7, "a bad number"
 """
 
