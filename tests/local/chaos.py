@@ -14,7 +14,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from patience import PATIENCE, eventually
 
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, untyped
@@ -59,7 +60,7 @@ class Site:
     def kill(self, part: str, number: signal.Signals) -> None:
         process = self._processes[part]
         process.send_signal(number)
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
 
     async def restart(self, part: str, number: signal.Signals) -> None:
         await asyncio.to_thread(self.kill, part, number)
@@ -78,7 +79,7 @@ class Site:
                     return True
             return False
 
-        await until(asked, "the API answers", 60)
+        await eventually(asked, "the API answers")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -91,7 +92,7 @@ class Site:
                 if process.poll() is None:
                     process.terminate()
                     with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(timeout=60)
+                        process.wait(timeout=PATIENCE)
                 process.kill()
                 process.wait()
 
@@ -171,14 +172,6 @@ class Monkey:
                     grace = self._random.choice([0, None])
                     name = self._random.choice([pod.name for pod in pods])
                     await client.delete(POD, name, "default", grace_period_seconds=grace)
-
-
-async def until(condition: Callable[[], Awaitable[Any]], what: str, seconds: float) -> None:
-    """Wait for something that other processes bring about."""
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(0.1)
 
 
 def conditions(manifest: Manifest) -> set[str]:

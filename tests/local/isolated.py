@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from one_machine import POD, a_container, a_pod
+from patience import eventually
 
 from kfcore.api.meta import Manifest, untyped
 from kfcore.api.resource import Resource
@@ -66,12 +67,13 @@ class Pods:
         return b"".join([chunk async for chunk in self.cluster.logs.read(pod, "main", LogOptions())]).decode()
 
     async def until(self, name: str, state: Callable[[Manifest], object]) -> Manifest:
-        async with asyncio.timeout(30):
-            while True:
-                pod = (await self.client.get(POD, name, "default")).raw
-                if state(pod):
-                    return dict(pod)
-                await asyncio.sleep(0.01)
+        async def found() -> Manifest | None:
+            pod = (await self.client.get(POD, name, "default")).raw
+            return dict(pod) if state(pod) else None
+
+        pod = await eventually(found, f"pod {name} is as it is waited for")
+        assert pod is not None
+        return pod
 
     async def service(self, name: str, app: str, port: int = 80, **spec: Any) -> None:
         ports = [{"port": port, "targetPort": spec.pop("target", port)}]

@@ -8,10 +8,13 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE, eventually
+
 from kfcore.api.core import Event, Pod
 from kfcore.api.meta import Manifest, untyped
 from kfcore.api.resource import Resource
 from kfcore.apiserver.logs import LogOptions
+from kfcore.client.errors import ApiError
 from kfcore.clock import Clock
 from kfcore.testing.client import FakeClient
 from kfcore_local.kubelet import Kubelet
@@ -22,6 +25,11 @@ EVENT = untyped(Event.resource)
 CONFIG_MAP = untyped(Resource("", "v1", "ConfigMap", "configmaps"))
 SECRET = untyped(Resource("", "v1", "Secret", "secrets"))
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.01; done"
+
+
+def until_told(on_term: str = "exit 0") -> str:
+    """A script that says `up` once it is prepared for SIGTERM, and then runs until it comes."""
+    return f"trap '{on_term}' TERM; echo up; while :; do sleep 0.01; done"
 
 
 class Machine:
@@ -40,7 +48,7 @@ class Machine:
     async def until(self, name: str, state: Callable[[Manifest], object]) -> Manifest:
         """The pod as soon as `state` holds for it."""
         events: Any = self.client.watch(POD, "default", resource_version="0")
-        async with asyncio.timeout(10), aclosing(events):
+        async with asyncio.timeout(PATIENCE), aclosing(events):
             async for event in events:
                 if event.object.name == name and event.type != "DELETED" and state(event.object.raw):
                     return dict(event.object.raw)
@@ -60,7 +68,7 @@ class Machine:
 
     async def until_deleted(self, name: str, resource_version: str) -> None:
         events: Any = self.client.watch(POD, "default", resource_version=resource_version)
-        async with asyncio.timeout(10), aclosing(events):
+        async with asyncio.timeout(PATIENCE), aclosing(events):
             async for event in events:
                 if event.object.name == name and event.type == "DELETED":
                     return
@@ -69,6 +77,17 @@ class Machine:
         pod = (await self.client.get(POD, name, "default")).raw
         chunks = [chunk async for chunk in self.kubelet.read(pod, container, LogOptions(**options))]
         return b"".join(chunks).decode()
+
+    async def until_up(self, name: str, container: str = "main") -> None:
+        """Once a container has said so in its log."""
+
+        async def is_up() -> bool:
+            try:
+                return "up\n" in await self.log(name, container)
+            except ApiError:  # it has not come to it
+                return False
+
+        await eventually(is_up, f"{container} of {name} is up")
 
     async def events(self, reason: str) -> list[str]:
         await self.kubelet.flush_events()

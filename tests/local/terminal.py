@@ -13,6 +13,8 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from patience import PATIENCE
+
 _SEQUENCE = re.compile(r"\x1b\[(\d*)([A-Za-z])|\x1b\[[\d;?]*[a-zA-Z]|(\n)|(\r)|([^\x1b\r\n]+)")
 
 
@@ -57,7 +59,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
 
-    def until(self, condition: Callable[[str], bool], seconds: float = 60) -> None:
+    def until(self, condition: Callable[[str], bool], seconds: float = PATIENCE) -> None:
         """Read on until what was written satisfies the condition."""
         deadline = time.monotonic() + seconds
         while not condition(self.written):
@@ -65,7 +67,7 @@ class Terminal:
             if not self._read(0.2) and self.process.poll() is not None and not self._read(0):
                 assert condition(self.written), self.written
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """The exit code; everything is read then."""
         deadline = time.monotonic() + seconds
         while self._read(0.1) or self.process.poll() is None:

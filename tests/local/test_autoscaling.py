@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from patience import eventually
 
 from kfcore.api.core import Event, Pod
 from kfcore.api.meta import Manifest, untyped
@@ -246,8 +247,6 @@ async def test_a_deployment_whose_processes_are_busy_gets_more_pods_and_kubectl_
             status = (await cluster.client.get(deployments, "web", "default")).raw["status"]
             return status.get("readyReplicas") == 3 and len(await cluster.client.list(POD_METRICS, "default")) == 3
 
-        async with asyncio.timeout(60):
-            while not await is_as_large():  # noqa: ASYNC110 (the processes of the pods bring it about)
-                await asyncio.sleep(0.1)
+        await eventually(is_as_large)
         measured = await cluster.client.list(POD_METRICS, "default")
         assert all(pod.raw["containers"][0]["usage"]["cpu"].endswith("n") for pod in measured)

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos import POD, Monkey, Site, conditions, until
+from chaos import POD, Monkey, Site, conditions
 from example_jobs import an_example
+from patience import PATIENCE, eventually
+from ports import reserved_port
 
 from kfcore.api.meta import Manifest, untyped
 from kfcore.client.cluster import ClusterClient
@@ -29,7 +31,7 @@ SECONDS = float(os.environ.get("KFCORE_CHAOS_SECONDS", "10"))
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc"),
-    pytest.mark.timeout(600 + 4 * SECONDS),
+    pytest.mark.timeout(1800 + 4 * SECONDS),
 ]
 
 
@@ -110,25 +112,28 @@ async def is_as_asked(client: ClusterClient) -> bool:
     return ready == (3, 2) and len(servers) == 5
 
 
-def a_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with reserved_port() as port:
+        yield Site(tmp_path, port)
 
 
-async def test_what_was_asked_for_comes_about_whatever_is_killed(tmp_path: Path) -> None:
+async def test_what_was_asked_for_comes_about_whatever_is_killed(site: Site, tmp_path: Path) -> None:
     seed = int(os.environ.get("KFCORE_CHAOS_SEED", "3"))
-    site = Site(tmp_path, a_free_port())
     monkey = Monkey(site, seed)
     with site.running():
         await site.answers()
         site.start("operator")
         async with await ClusterClient.connect(site.kubeconfig) as client:
-            await until(lambda: _create(client, the_workloads(tmp_path)), "the workloads are created", 60)
+            await eventually(lambda: _create(client, the_workloads(tmp_path)), "the workloads are created")
         await monkey.rage(SECONDS, (0.2, 1.5) if SECONDS < 60 else (0.5, 5))
         print("\n".join(monkey.done))
         async with await ClusterClient.connect(site.kubeconfig) as client:
+            seconds = PATIENCE + 2 * SECONDS
             try:
-                await until(lambda: is_as_asked(client), f"all is as asked for, after {monkey.done}", 60 + 2 * SECONDS)
+                await eventually(
+                    lambda: is_as_asked(client), f"all is as asked for, after {monkey.done}", seconds=seconds
+                )
             except AssertionError:
                 print(site.log())
                 print([(pod.name, pod.raw["status"].get("phase")) for pod in await client.list(POD, "default")])
@@ -137,7 +142,7 @@ async def test_what_was_asked_for_comes_about_whatever_is_killed(tmp_path: Path)
     async def nothing_is_left() -> bool:
         return not site.processes() and not site.mounts()
 
-    await until(nothing_is_left, f"no process ({site.processes()}) or mount is left", 20)
+    await eventually(nothing_is_left, f"no process ({site.processes()}) or mount is left")
     assert list((tmp_path / "tmp-cluster").iterdir()) == [], "no temporary file is left"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from patience import PATIENCE, lines_until
 
 from kfcore.api.core import Pod
 from kfcore.client.cluster import ClusterClient
@@ -39,11 +40,11 @@ def up(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process, "".join(iter(process.stdout.readline, "\n"))
+            yield process, "".join(lines_until("", process.stdout))
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+            process.communicate(timeout=PATIENCE)
 
 
 async def test_it_prints_where_it_is_and_writes_a_kubeconfig_for_its_owner_only(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_file_that_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text("apiVersion: v1\nkind: Config\ncontexts: [{name: production}]\n")
     ended = subprocess.run(
-        [KFCORE, "local", "up", "--kubeconfig", str(path)], capture_output=True, text=True, timeout=20
+        [KFCORE, "local", "up", "--kubeconfig", str(path)], capture_output=True, text=True, timeout=PATIENCE
     )
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"{path} is there and was not written by kfcore")
@@ -86,15 +87,17 @@ async def test_the_operator_can_run_beside_it(tmp_path: Path) -> None:
         operator = await asyncio.create_subprocess_exec(
             KFCORE, "operator", "--kubeconfig", str(path), "--kind", "PyTorchJob", stderr=asyncio.subprocess.DEVNULL
         )
-        async with await ClusterClient.connect(path) as client:
-            created = await client.create(PyTorchJob, yaml.safe_load(job))
-            changes = client.watch(PyTorchJob, resource_version=created.metadata.resource_version)
-            async with asyncio.timeout(30), aclosing(changes):
-                ended = await anext(
-                    event.object async for event in changes if event.type == "MODIFIED" and event.object.status.finished
-                )
-        operator.terminate()
-        assert await operator.wait() == 0
+        try:
+            async with await ClusterClient.connect(path) as client:
+                created = await client.create(PyTorchJob, yaml.safe_load(job))
+                changes = client.watch(PyTorchJob, resource_version=created.metadata.resource_version)
+                finished = (event.object async for event in changes if event.object.status.finished)
+                async with asyncio.timeout(PATIENCE), aclosing(changes):
+                    ended = await anext(finished)
+        finally:
+            operator.terminate()
+            code = await operator.wait()
+        assert code == 0
     assert ended.status.is_true("Succeeded")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from patience import eventually
 from yarl import URL
 
 from kfcore.api.core import Pod, Service
@@ -62,9 +63,13 @@ class Behind:
 
     async def becomes(self, path: str, status: int) -> aiohttp.ClientResponse:
         """The answer, once the gateway has seen what it depends on."""
-        async with asyncio.timeout(10):
-            while (response := await self.get(path)).status != status:  # noqa: ASYNC110 (asked as a browser would)
-                await asyncio.sleep(0.01)
+
+        async def answer() -> aiohttp.ClientResponse | None:
+            response = await self.get(path)
+            return response if response.status == status else None
+
+        response = await eventually(answer, f"{path} is answered with {status}")
+        assert response is not None
         return response
 
     async def routes(self, kind: Any, manifest: Manifest, path: str) -> None:
@@ -211,9 +216,12 @@ async def test_the_first_page_links_to_what_there_is(behind: Behind) -> None:
     path = {"path": "/cart", "pathType": "Prefix", "backend": backend}
     ingress = {"rules": [{"host": "shop.example", "http": {"paths": [path]}}]}
     await behind.client.create(Ingress, {"metadata": {"name": "shop"}, "spec": ingress}, "team")
-    async with asyncio.timeout(10):
-        while "/cart/" not in (page := await (await behind.get("/", Accept="text/html")).text()):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+
+    async def first_page() -> str:
+        page = await (await behind.get("/", Accept="text/html")).text()
+        return page if "/cart/" in page else ""
+
+    page = await eventually(first_page, "the Ingress is on the first page")
     assert '<a href="/services/team/web/">' in page
     assert f'<a href="http://shop.example.localhost:{behind.gateway.port}/cart/">' in page
     assert (await behind.get("/")).status == 404, "a program gets the list as text"

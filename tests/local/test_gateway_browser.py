@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from chromium import CHROMIUM, browser
+from patience import eventually
 
 from kfcore.api.core import Pod, Service
 from kfcore.api.meta import untyped
@@ -55,7 +55,7 @@ async def serving() -> AsyncIterator[LocalCluster]:
     """A cluster with a server in a pod, a Service before it and an Ingress before that."""
     address = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     container = {"name": "web", "image": "any", "command": [sys.executable, "-c", SERVER], "env": [address]}
-    container["readinessProbe"] = {"tcpSocket": {"port": 8000}, "periodSeconds": 1}
+    container["readinessProbe"] = {"tcpSocket": {"port": 8000}, "periodSeconds": 1, "timeoutSeconds": 60}
     pod: Any = {"metadata": {"name": "web-0", "labels": {"app": "web"}}, "spec": {"containers": [container]}}
     pod["spec"]["terminationGracePeriodSeconds"] = 1
     service = {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8000}]}
@@ -71,13 +71,15 @@ async def serving() -> AsyncIterator[LocalCluster]:
 async def answers(cluster: LocalCluster, path: str) -> None:
     """Once the pod is ready, and the gateway knows."""
     assert cluster.gateway is not None
+    url = cluster.gateway.url + path
     headers = {"Authorization": f"Bearer {cluster.gateway.token}"}
-    async with asyncio.timeout(30), aiohttp.ClientSession(headers=headers) as session:
-        while True:
-            async with session.get(cluster.gateway.url + path) as response:
-                if response.status == 200:
-                    return
-            await asyncio.sleep(0.1)
+    async with aiohttp.ClientSession(headers=headers) as session:
+
+        async def answers() -> bool:
+            async with session.get(url) as response:
+                return response.status == 200
+
+        await eventually(answers, f"{path} is served")
 
 
 @pytest.mark.parametrize("path", ["/services/default/web/", "/shop/"])

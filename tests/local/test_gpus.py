@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import eventually, text_of
 
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, untyped
@@ -47,18 +47,17 @@ async def test_each_pod_gets_devices_of_its_own_and_one_that_finds_none_waits(tm
     folder.mkdir()
 
     async def seen(name: str) -> str:
-        async with asyncio.timeout(20):
-            while not (folder / name).exists() or not (folder / name).read_text():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        return (folder / name).read_text().strip()
+        async def read() -> str:
+            return text_of(folder / name).strip()
+
+        return await eventually(read, f"{name} has written what it sees")
 
     async def message(client: Any, name: str) -> str:
-        async with asyncio.timeout(20):
-            while True:
-                conditions = (await client.get(POD, name, "default")).raw["status"].get("conditions") or []
-                if found := next((item["message"] for item in conditions if item["status"] == "False"), ""):
-                    return str(found)
-                await asyncio.sleep(0.02)
+        async def read() -> str:
+            conditions = (await client.get(POD, name, "default")).raw["status"].get("conditions") or []
+            return next((str(item["message"]) for item in conditions if item["status"] == "False"), "")
+
+        return await eventually(read, f"{name} is told why it waits")
 
     async with LocalCluster(without=["operator"]) as cluster:
         for name, gpus in (("first", 1), ("second", 1), ("none", 0)):

@@ -25,7 +25,7 @@ for server in (f"{host}:{port}", "kubernetes.default.svc"):
         f"https://{server}/apis/authentication.k8s.io/v1/selfsubjectreviews", json.dumps(body).encode(),
         {"Authorization": "Bearer " + token, "Content-Type": "application/json"},
     )
-    answer = urllib.request.urlopen(request, context=ssl.create_default_context(cafile=where + "ca.crt"), timeout=10)
+    answer = urllib.request.urlopen(request, context=ssl.create_default_context(cafile=where + "ca.crt"), timeout=60)
     print(namespace, json.load(answer)["status"]["userInfo"]["username"])
 """
 SERVER = """
@@ -70,8 +70,8 @@ async def test_the_last_words_are_read_from_the_path_in_the_container(pods: Pods
 
 async def test_probes_reach_a_pod_at_its_own_address(pods: Pods) -> None:
     probes = {
-        "readinessProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1},
-        "livenessProbe": {"tcpSocket": {"port": 8080}, "initialDelaySeconds": 2},
+        "readinessProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 60},
+        "livenessProbe": {"tcpSocket": {"port": 8080}, "initialDelaySeconds": 2, "failureThreshold": 100},
     }
     for name in ("one", "two"):
         await pods.create(name, sys.executable, "-c", SERVER, container=probes)
@@ -82,7 +82,11 @@ async def test_probes_reach_a_pod_at_its_own_address(pods: Pods) -> None:
 async def test_probes_and_hooks_run_where_the_container_runs(pods: Pods) -> None:
     container = {
         "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "hostname > /hooked"]}}},
-        "readinessProbe": {"exec": {"command": ["grep", "-q", "pod", "/hooked"]}, "periodSeconds": 1},
+        "readinessProbe": {
+            "exec": {"command": ["grep", "-q", "pod", "/hooked"]},
+            "periodSeconds": 1,
+            "timeoutSeconds": 60,
+        },
     }
     await pods.create("pod", "sh", "-c", FOREVER, container=container)
     assert await pods.until("pod", ready)

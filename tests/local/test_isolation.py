@@ -9,14 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from isolated import REDIRECTS, Pods, isolated_cluster, needs_namespaces
 from one_machine import CONFIG_MAP, SECRET, terminated
+from patience import PATIENCE, eventually, lines_until, wait_until
 
 from kfcore.clock import SystemClock
 from kfcore_local.container import Command, ContainerProcess
@@ -30,9 +30,9 @@ KUBECTL = shutil.which("kubectl") or ""
 KFCORE = str(Path(sys.executable).with_name("kfcore"))
 ASK = """
 import sys, time, urllib.request
-for attempt in range(100):
+for attempt in range(2000):
     try:
-        print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode().strip())
+        print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode().strip())
         break
     except OSError as error:
         refused = error
@@ -91,7 +91,7 @@ async def test_a_pod_is_found_by_its_hostname_below_a_headless_service(pods: Pod
 
 async def test_a_service_without_a_ready_pod_refuses_at_once(pods: Pods) -> None:
     await pods.service("web", "nobody")
-    script = f"{sys.executable} -c \"import socket; socket.create_connection(('web', 80), 5)\" 2>&1 | tail -n 1"
+    script = f"{sys.executable} -c \"import socket; socket.create_connection(('web', 80), 60)\" 2>&1 | tail -n 1"
     assert "Connection refused" in await pods.said(script)
 
 
@@ -114,7 +114,7 @@ async def test_each_pod_has_its_own_address_hostname_and_loopback(pods: Pods, tm
     own_address = "import socket as s; print(s.gethostbyname(s.gethostname()))"
     said = await pods.said(
         f'hostname; cat /etc/hostname; {sys.executable} -c "{own_address}";'
-        f"{sys.executable} -c \"import socket; socket.create_connection(('127.0.0.1', 8765), 5)\" 2>&1 | tail -n 1"
+        f"{sys.executable} -c \"import socket; socket.create_connection(('127.0.0.1', 8765), 60)\" 2>&1 | tail -n 1"
     )
     hostname, written, own, refused = said.splitlines()
     assert (hostname, written) == ("asks", "asks")
@@ -153,13 +153,16 @@ async def test_this_machines_own_servers_are_reached_by_its_name(pods: Pods) -> 
 async def test_what_listens_on_a_pods_loopback_is_reached_by_port_forward(pods: Pods, tmp_path: Path) -> None:
     await serve(pods, tmp_path, "web", 8000, "127.0.0.1")
     pod = await pods.until("web", lambda pod: True)
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                reader, writer = await pods.cluster.logs.connect(pod, 8000)
-                break
-            except OSError:
-                await asyncio.sleep(0.05)
+
+    async def connection() -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        try:
+            return await pods.cluster.logs.connect(pod, 8000)
+        except OSError:
+            return None
+
+    connected = await eventually(connection, "the server listens")
+    assert connected is not None
+    reader, writer = connected
     writer.write(b"GET / HTTP/1.0\r\n\r\n")
     assert b"this is web" in await reader.read()
     writer.close()
@@ -249,7 +252,7 @@ def test_files_are_overlaid_where_a_container_runtime_has_mounted_some_of_them(t
     mounted = 'mount --bind "$0" /etc/hosts && exec "$@"'
     python = [sys.executable, "-c", WRITABLE, str(tmp_path / "hub")]
     command = ["unshare", "-Urm", "sh", "-c", mounted, str(tmp_path / "hosts"), *python]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.stdout == "True\n", ended.stderr
 
 
@@ -405,20 +408,12 @@ def test_where_namespaces_are_forbidden_one_line_says_what_is_weaker(tmp_path: P
     command = ["unshare", "-Ur", "sh", "-c", forbid, "sh", KFCORE, "local", "up", "--without", "operator"]
     environment = {**os.environ, "TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     refused = subprocess.run(
-        [*command, "--isolation", "pod"], env=environment, capture_output=True, text=True, timeout=60
+        [*command, "--isolation", "pod"], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert refused.returncode == 2
     assert "pods cannot be isolated on this machine" in refused.stderr
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = list(iter(process.stdout.readline, "Ctrl-C ends it, and everything that it runs.\n"))
+        said = lines_until("Ctrl-C ends it, and everything that it runs.", process.stdout)
         process.send_signal(signal.SIGINT)
     assert len([line for line in said if "not isolated" in line and "share this machine's files" in line]) == 1
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Another process's end can only be looked for."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "still not so after 20 seconds"
-        time.sleep(0.02)

@@ -10,13 +10,13 @@ import socket
 import struct
 import subprocess
 import termios
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from patience import wait_until
 from up_cluster import KUBECTL, Cluster, running_cluster
 
 pytestmark = pytest.mark.skipif(not KUBECTL, reason="no kubectl on PATH: install one to run these tests")
@@ -25,10 +25,7 @@ pytestmark = pytest.mark.skipif(not KUBECTL, reason="no kubectl on PATH: install
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running_cluster(tmp_path_factory.mktemp("kubectl")) as made:
-        applied = made.kubectl("apply", "-f", "-", stdin=made.pods.encode())
-        assert applied.returncode == 0, applied.stderr
-        ready = made.kubectl("wait", "--for=condition=Ready", "pod/server", "pod/reader", "--timeout=30s")
-        assert ready.returncode == 0, ready.stderr
+        made.start_pods()
         yield made
 
 
@@ -60,9 +57,9 @@ def test_exec_ends_with_its_client(cluster: Cluster) -> None:
     marker = f"97{os.getpid()}"
     command = [KUBECTL, "exec", "server", "--", "sleep", marker]
     with subprocess.Popen(command, env=cluster.environment) as client:
-        _until(lambda: _runs(marker, "sleep"))
+        wait_until(lambda: _runs(marker, "sleep"))
         client.kill()
-    _until(lambda: not _runs(marker, "sleep"))
+    wait_until(lambda: not _runs(marker, "sleep"))
 
 
 def test_exec_with_a_terminal_has_one_of_the_clients_size(cluster: Cluster) -> None:
@@ -74,7 +71,7 @@ def test_exec_with_a_terminal_has_one_of_the_clients_size(cluster: Cluster) -> N
 
 def test_ctrl_c_in_a_terminal_interrupts_the_command(cluster: Cluster) -> None:
     with _terminal(
-        cluster, "exec", "-it", "server", "--", "sh", "-c", "trap 'echo cut; exit' INT; echo up; sleep 60"
+        cluster, "exec", "-it", "server", "--", "sh", "-c", "trap 'echo cut; exit' INT; echo up; sleep 1000"
     ) as t:
         _read_until(t, b"up")
         os.write(t, b"\x03")
@@ -111,13 +108,13 @@ def test_port_forward_carries_several_connections(cluster: Cluster) -> None:
     (cluster.folder / "page").write_bytes(b"x" * 2_000_000)
     with _forwarding(cluster, "pod/server", cluster.port) as port:
         for _ in range(3):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/page", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/page", timeout=60) as answer:
                 assert len(answer.read()) == 2_000_000
 
 
 def test_port_forward_to_nothing_says_so(cluster: Cluster) -> None:
-    with _forwarding(cluster, "pod/server", 1) as port, socket.create_connection(("127.0.0.1", port), 10) as connection:
-        connection.settimeout(10)
+    with _forwarding(cluster, "pod/server", 1) as port, socket.create_connection(("127.0.0.1", port), 60) as connection:
+        connection.settimeout(60)
         assert connection.recv(1) == b""
 
 
@@ -171,10 +168,3 @@ def _runs(argument: str, command: str) -> bool:
             if entry.read_bytes() == f"{command}\0{argument}\0".encode():
                 return True
     return False
-
-
-def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.1)

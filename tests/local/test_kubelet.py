@@ -1,6 +1,5 @@
 """Pods on this machine, seen through the API as `kubectl` sees them, with real processes."""
 
-import asyncio
 import os
 import signal
 import sys
@@ -34,12 +33,13 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
         yield machine
 
 
-async def test_a_pod_runs_and_succeeds(machine: Machine) -> None:
-    name = await machine.run("sh", "-c", "echo hello; sleep 0.1")
+async def test_a_pod_runs_and_succeeds(machine: Machine, tmp_path: Path) -> None:
+    name = await machine.run("sh", "-c", f"echo hello; until test -e {tmp_path}/seen; do sleep 0.01; done")
     pod = await machine.until_phase(name, "Running")
     assert condition(pod, "Ready") == "True"
     assert pod["status"]["podIP"].startswith("127.")
     assert pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
+    (tmp_path / "seen").touch()
     pod = await machine.until_phase(name, "Succeeded")
     assert condition(pod, "Ready") == "False"
     assert (terminated(pod)["exitCode"], terminated(pod)["reason"]) == (0, "Completed")
@@ -118,9 +118,11 @@ async def test_a_failing_init_container_fails_the_pod(machine: Machine) -> None:
     assert pod["status"]["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
 
 
-async def test_a_sidecar_ends_after_the_containers(machine: Machine) -> None:
-    sidecar = a_container("sh", "-c", FOREVER, name="sidecar", restartPolicy="Always")
-    pod = await machine.until_phase(await machine.run("true", initContainers=[sidecar]), "Succeeded")
+async def test_a_sidecar_ends_after_the_containers(machine: Machine, tmp_path: Path) -> None:
+    script = f"trap 'exit 0' TERM; touch {tmp_path}/up; while :; do sleep 0.01; done"
+    sidecar = a_container("sh", "-c", script, name="sidecar", restartPolicy="Always")
+    until_it_is_up = ("sh", "-c", f"until test -e {tmp_path}/up; do sleep 0.01; done")
+    pod = await machine.until_phase(await machine.run(*until_it_is_up, initContainers=[sidecar]), "Succeeded")
     assert pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
 
 
@@ -242,6 +244,7 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 async def test_two_torch_jobs_with_the_same_names_and_ports_run_side_by_side(machine: Machine) -> None:
     pytest.importorskip("torch")
     names = []
@@ -254,14 +257,8 @@ async def test_two_torch_jobs_with_the_same_names_and_ports_run_side_by_side(mac
             manifest["metadata"]["ownerReferences"] = [{**owner, "uid": await _owner(machine, job)}]
             names.append(await machine.create(manifest))
     for name in names:
-        async with asyncio.timeout(60):
-            while True:
-                pod = await machine.client.get(POD, name, "default")
-                phase = pod.raw["status"].get("phase")
-                assert phase != "Failed", await machine.log(name)
-                if phase == "Succeeded":
-                    break
-                await asyncio.sleep(0.02)
+        pod = await machine.until(name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"))
+        assert pod["status"]["phase"] == "Succeeded", await machine.log(name)
         assert await machine.log(name) == "sum 3\n"
 
 

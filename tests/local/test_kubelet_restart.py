@@ -8,6 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE, eventually
+
 from kfcore.api.core import Event, Pod
 from kfcore.api.meta import Manifest, untyped
 from kfcore.apiserver.logs import LogOptions
@@ -44,7 +46,7 @@ class Machine:
 
     async def until(self, state: Callable[[Manifest], object]) -> Manifest:
         events: Any = self.client.watch(POD, "default", resource_version="0")
-        async with asyncio.timeout(10), aclosing(events):
+        async with asyncio.timeout(PATIENCE), aclosing(events):
             async for event in events:
                 if event.type == "DELETED" or state(event.object.raw):
                     return dict(event.object.raw)
@@ -61,18 +63,15 @@ class Machine:
         return b"".join([c async for c in kubelet.read(pod, "main", LogOptions(previous=previous))]).decode()
 
 
-async def eventually(holds: Callable[[], Awaitable[object]]) -> None:
-    """Wait for what happens in a file or a process, of which no watch tells."""
-    async with asyncio.timeout(10):
-        while not await holds():  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.01)
-
-
 def count(path: Path, word: str) -> Callable[[], Awaitable[int]]:
     async def counted() -> int:
         return words(path).count(word)
 
     return counted
+
+
+async def came_to(path: Path, word: str, number: int) -> bool:
+    return words(path).count(word) == number
 
 
 def words(path: Path) -> list[str]:
@@ -131,16 +130,14 @@ async def test_of_two_containers_only_the_one_that_is_not_done_runs_again_after_
         states = [status["state"] for status in pod.get("status", {}).get("containerStatuses", [])]
         return len(states) == 2 and "terminated" in states[0] and "running" in states[1]
 
-    async def two_goings() -> bool:
-        return trace.read_text().count("going") == 2
-
     await machine.create("", "OnFailure", containers=containers, initContainers=init)
     async with machine.a_kubelet():
         await machine.until(one_is_done)
+        await eventually(count(trace, "going"))
     before = sorted(trace.read_text().split())
     async with machine.a_kubelet():
         await machine.until(lambda pod: one_is_done(pod) and pod["status"]["containerStatuses"][1]["restartCount"] == 1)
-        await eventually(two_goings)
+        await eventually(lambda: came_to(trace, "going", 2))
     assert before == ["done", "going", "init"]
     assert sorted(trace.read_text().split()) == ["done", "going", "going", "init", "init"]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from one_machine import FOREVER, POD, Machine, a_container, a_pod, running, terminated
+from one_machine import FOREVER, POD, Machine, a_container, a_pod, running, terminated, until_told
 
 from kfcore.api.meta import Manifest
 from kfcore.clock import SystemClock
@@ -53,10 +52,11 @@ async def test_a_failed_hook_after_the_start_ends_the_container_with_the_reason(
 
 async def test_a_hook_before_the_end_runs_before_sigterm(machine: Machine, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    script = f"trap 'echo term >> {trace}; exit 0' TERM; while :; do sleep 0.01; done"
     hook = runs("sh", "-c", f"echo hook >> {trace}")
-    name = await machine.create(a_pod("pod", a_container("sh", "-c", script, lifecycle={"preStop": hook})))
+    container = a_container("sh", "-c", until_told(f"echo term >> {trace}; exit 0"), lifecycle={"preStop": hook})
+    name = await machine.create(a_pod("pod", container, terminationGracePeriodSeconds=1000))
     pod = await machine.until_phase(name, "Running")
+    await machine.until_up(name)
     await machine.client.delete(POD, name, "default")
     await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
     assert trace.read_text().split() == ["hook", "term"]
@@ -74,10 +74,10 @@ async def test_a_failed_hook_before_the_end_is_told_and_the_container_ends(machi
 async def test_a_hook_that_takes_all_the_grace_leaves_two_seconds_for_the_container(tmp_path: Path) -> None:
     clock = FakeClock()
     async with running(tmp_path / "kubelet", clock) as machine:
-        script = "trap '' TERM; echo up; while :; do sleep 0.01; done"
-        container = a_container("sh", "-c", script, lifecycle={"preStop": {"sleep": {"seconds": 100}}})
+        container = a_container("sh", "-c", until_told(""), lifecycle={"preStop": {"sleep": {"seconds": 100}}})
         name = await machine.create(a_pod("pod", container, terminationGracePeriodSeconds=5))
         pod = await machine.until_phase(name, "Running")
+        await machine.until_up(name)
         await machine.client.delete(POD, name, "default")
         await clock.advance(5)
         assert await machine.events("FailedPreStopHook") == [
@@ -92,10 +92,10 @@ async def test_a_hook_may_ask_the_container_by_http(machine: Machine, tmp_path: 
     container = a_container(
         *(sys.executable, "-c", SERVER, str(asked)),
         env=IP,
-        readinessProbe={"tcpSocket": {"port": 18070}, "periodSeconds": 1},
+        readinessProbe={"tcpSocket": {"port": 18070}, "periodSeconds": 1, "timeoutSeconds": 60},
         lifecycle={"preStop": {"httpGet": {"path": "/drain", "port": 18070}}},
     )
-    name = await machine.create(a_pod("pod", container))
+    name = await machine.create(a_pod("pod", container, terminationGracePeriodSeconds=1000))
     pod = await machine.until(name, lambda pod: pod["status"].get("containerStatuses", [{}])[0].get("ready"))
     await machine.client.delete(POD, name, "default")
     await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
@@ -109,9 +109,10 @@ async def test_no_hook_runs_before_an_end_that_the_container_chose_itself(machin
 
 
 async def test_a_second_deletion_may_shorten_the_grace(machine: Machine) -> None:
-    script = "trap '' TERM; while :; do sleep 0.01; done"
-    name = await machine.create(a_pod("pod", a_container("sh", "-c", script), terminationGracePeriodSeconds=1000))
+    container = a_container("sh", "-c", until_told(""))
+    name = await machine.create(a_pod("pod", container, terminationGracePeriodSeconds=1000))
     pod = await machine.until_phase(name, "Running")
+    await machine.until_up(name)
     await machine.client.delete(POD, name, "default")
     await machine.client.delete(POD, name, "default", grace_period_seconds=1)
     await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
@@ -120,16 +121,15 @@ async def test_a_second_deletion_may_shorten_the_grace(machine: Machine) -> None
 async def test_sidecars_end_after_the_containers_of_a_deleted_pod(machine: Machine, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     scripts = {
-        name: f"trap 'sleep {wait}; echo {name} >> {trace}; exit 0' TERM; echo up; while :; do sleep 0.01; done"
+        name: until_told(f"sleep {wait}; echo {name} >> {trace}; exit 0")
         for name, wait in (("sidecar", 0), ("main", 0.3))
     }
     sidecar = a_container("sh", "-c", scripts["sidecar"], name="sidecar", restartPolicy="Always")
-    name = await machine.create(a_pod("pod", a_container("sh", "-c", scripts["main"]), initContainers=[sidecar]))
+    main = a_container("sh", "-c", scripts["main"])
+    name = await machine.create(a_pod("pod", main, initContainers=[sidecar], terminationGracePeriodSeconds=1000))
     pod = await machine.until_phase(name, "Running")
     for container in ("sidecar", "main"):
-        async with asyncio.timeout(10):
-            while await machine.log(name, container) != "up\n":  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await machine.until_up(name, container)
     await machine.client.delete(POD, name, "default")
     await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
     assert trace.read_text().split() == ["main", "sidecar"]

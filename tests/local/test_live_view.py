@@ -135,9 +135,14 @@ def a_run(folder: Path, script: str, cpu: str = "100m", **size: int) -> Terminal
 
 
 def test_lines_scroll_above_the_board_which_is_gone_at_the_end(tmp_path: Path) -> None:
-    script = "import time\nfor i in range(40): print('step', i); time.sleep(0.06)"
+    seen = tmp_path / "seen"
+    script = (
+        "import os, time\nfor i in range(40):\n    print('step', i)\n"
+        f"    while i == 20 and not os.path.exists('{seen}'): time.sleep(0.01)"
+    )
     terminal = a_run(tmp_path, script)
     terminal.until(lambda text: "LAST LINE" in text and "master-0" in text)
+    seen.touch()
     assert terminal.wait() == 0
     lines = shown(terminal.written)
     steps = [line.rpartition("│ ")[2] for line in lines if "│ step" in line]

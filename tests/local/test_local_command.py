@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from patience import PATIENCE, eventually, wait_until
 
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, untyped
@@ -40,7 +40,7 @@ class Home:
 
     def local(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [KFCORE, "local", *arguments]
-        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60, cwd=self.path)
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=PATIENCE, cwd=self.path)
 
     def up(self, *arguments: str) -> Path:
         """Start one in the background; its kubeconfig."""
@@ -50,9 +50,20 @@ class Home:
         assert found is not None
         return Path(found[1])
 
-    def pid(self, name: str = "kfcore") -> int:
+    def kill(self, name: str = "kfcore") -> None:
+        """As a crash or the kernel would; it is gone afterwards."""
         facts = json.loads((self.runtime / "kfcore" / "clusters" / name / "instance.json").read_text())
-        return int(facts["pid"])
+        os.kill(int(facts["pid"]), signal.SIGKILL)
+        wait_until(lambda: has_ended(int(facts["pid"])))
+
+
+def has_ended(pid: int) -> bool:
+    """Whether none of its threads holds a file or a lock any more; it may still wait to be reaped."""
+    try:
+        threads, stat = os.listdir(f"/proc/{pid}/task"), Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return len(threads) == 1 and stat.rpartition(")")[2].split()[0] == "Z"
 
 
 @pytest.fixture
@@ -94,7 +105,7 @@ def test_one_that_cannot_come_up_says_why(home: Home) -> None:
 
 def test_one_that_was_killed_leaves_its_name_free(home: Home) -> None:
     home.up("--without", "operator")
-    os.kill(home.pid(), signal.SIGKILL)
+    home.kill()
     home.up("--without", "operator")
     assert home.local("stop").returncode == 0
 
@@ -106,7 +117,7 @@ async def test_a_killed_cluster_with_a_data_directory_goes_on_where_it_was(home:
     async with await ClusterClient.connect(kubeconfig) as client:
         await client.create(POD, {"metadata": {"name": "pod"}, "spec": spec}, "default")
         before = await running(client, restarts=0)
-    os.kill(home.pid(), signal.SIGKILL)
+    home.kill()
     kubeconfig = home.up("--data-dir", "data")
     async with await ClusterClient.connect(kubeconfig) as client:
         after = await running(client, restarts=1)
@@ -123,13 +134,15 @@ async def test_a_killed_cluster_with_a_data_directory_goes_on_where_it_was(home:
 
 
 async def running(client: ClusterClient, *, restarts: int) -> Manifest:
-    async with asyncio.timeout(20):
-        while True:
-            pod = (await client.get(POD, "pod", "default")).raw
-            for status in pod.get("status", {}).get("containerStatuses", ()):
-                if status["restartCount"] == restarts and "running" in status["state"]:
-                    return pod
-            await asyncio.sleep(0.05)
+    async def found() -> Manifest | None:
+        pod = (await client.get(POD, "pod", "default")).raw
+        statuses = pod.get("status", {}).get("containerStatuses", ())
+        is_so = any(status["restartCount"] == restarts and "running" in status["state"] for status in statuses)
+        return pod if is_so else None
+
+    pod = await eventually(found, f"it runs, started again {restarts} times")
+    assert pod is not None
+    return pod
 
 
 def test_a_users_kubeconfig_gets_a_context_on_request_and_loses_it_at_the_end(home: Home) -> None:

@@ -20,10 +20,7 @@ OLDER = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEB
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running_cluster(tmp_path_factory.mktemp("older")) as made:
         made.environment |= OLDER
-        applied = made.kubectl("apply", "-f", "-", stdin=made.pods.encode())
-        assert applied.returncode == 0, applied.stderr
-        ready = made.kubectl("wait", "--for=condition=Ready", "pod/server", "pod/reader", "--timeout=30s")
-        assert ready.returncode == 0, ready.stderr
+        made.start_pods()
         yield made
 
 
@@ -65,7 +62,7 @@ def test_port_forward_carries_connections(cluster: Cluster) -> None:
             found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
             assert found is not None
             for _ in range(3):
-                with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/", timeout=10) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/", timeout=60) as answer:
                     assert answer.status == 200
         finally:
             process.kill()

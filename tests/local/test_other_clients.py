@@ -15,10 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
+from patience import PATIENCE
 from up_cluster import Cluster, running_cluster
 
 from kfcore.api.core import Pod
+from kfcore.api.meta import Manifest, untyped
 from kfcore.client.cluster import ClusterClient
+
+POD = untyped(Pod.resource)
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +33,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 async def _start_pods(cluster: Cluster) -> None:
-    async with await ClusterClient.connect(cluster.kubeconfig) as client, asyncio.timeout(30):
+    async with await ClusterClient.connect(cluster.kubeconfig) as client, asyncio.timeout(PATIENCE):
         for manifest in yaml.safe_load_all(cluster.pods):
-            created = await client.create(Pod, manifest, "default")
+            created = await client.create(POD, manifest, "default")
             version = created.metadata.resource_version
-            async with aclosing(client.watch(Pod, "default", resource_version=version)) as changes:
-                await anext(c async for c in changes if c.type == "MODIFIED" and c.object.status.phase == "Running")
+            async with aclosing(client.watch(POD, "default", resource_version=version)) as changes:
+                await anext(c async for c in changes if _is_ready(c.object.raw))
+
+
+def _is_ready(pod: Manifest) -> bool:
+    conditions = pod["status"].get("conditions") or ()
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def a_config_map(name: str) -> dict[str, Any]:
@@ -55,7 +64,7 @@ def test_the_official_client_works_with_objects(cluster: Cluster) -> None:
             "default",
             field_selector="metadata.name=official",
             resource_version=created.metadata.resource_version,
-            timeout_seconds=10,
+            timeout_seconds=120,
         )
         core.patch_namespaced_config_map("official", "default", {"data": {"a": "2"}})
         assert next(iter(changes))["object"].data == {"a": "2"}
@@ -91,14 +100,14 @@ def test_the_official_client_reaches_processes(cluster: Cluster) -> None:
             _preload_content=False,
         )
         process.write_stdin("you\n")
-        process.run_forever(timeout=20)
+        process.run_forever(timeout=120)
         assert (process.read_stdout(), process.read_stderr(), process.returncode) == ("hello you\n", "oops\n", 3)
     with kubernetes.config.new_client_from_config(str(cluster.kubeconfig)) as api:
         core = kubernetes.client.CoreV1Api(api)
         forward = portforward(core.connect_get_namespaced_pod_portforward, "server", "default", ports=str(cluster.port))
         with closing(forward.socket(cluster.port)) as connection:
             connection.setblocking(True)
-            connection.settimeout(10)
+            connection.settimeout(60)
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             answer = b""
             while data := connection.recv(4096):
@@ -121,7 +130,7 @@ async def test_kubernetes_asyncio_works_with_objects_and_processes(cluster: Clus
             "default",
             field_selector="metadata.name=asyncio",
             resource_version=created.metadata.resource_version,
-            timeout_seconds=10,
+            timeout_seconds=120,
         )
         async with changes:
             async for change in changes:
@@ -153,7 +162,7 @@ async def test_kr8s_works_with_objects_and_processes(cluster: Cluster) -> None:
     done = await pod.exec(["sh", "-c", "echo $GREETING"])
     assert done.stdout == b"hello\n"
     async with pod.portforward(remote_port=cluster.port, local_port="auto") as port:
-        answer = await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/", timeout=10)
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/", timeout=60)
         assert answer.status == 200
         answer.close()
 

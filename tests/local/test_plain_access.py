@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from one_machine import POD, a_container, a_pod
+from patience import eventually
 
+from kfcore.api.meta import Manifest
 from kfcore.apiserver.logs import LogOptions
 from kfcore_local.cluster import LocalCluster
 from kfcore_local.isolation.mode import Isolation
@@ -28,9 +29,12 @@ asyncio.run(main())
 async def test_a_plain_process_is_its_service_account_by_a_kubeconfig() -> None:
     async with LocalCluster(isolation=Isolation.NONE, without=["operator"]) as cluster:
         await cluster.client.create(POD, a_pod("pod", a_container(sys.executable, "-c", WHO)))
-        async with asyncio.timeout(30):
-            while (pod := (await cluster.client.get(POD, "pod", "default")).raw)["status"]["phase"] != "Succeeded":
-                assert pod["status"]["phase"] != "Failed"
-                await asyncio.sleep(0.02)
+
+        async def ended() -> Manifest | None:
+            pod = (await cluster.client.get(POD, "pod", "default")).raw
+            return pod if pod["status"]["phase"] in ("Succeeded", "Failed") else None
+
+        pod = await eventually(ended, "the pod has ended")
+        assert pod is not None
         said = b"".join([chunk async for chunk in cluster.logs.read(pod, "main", LogOptions())])
     assert said == b"system:serviceaccount:default:default\n"

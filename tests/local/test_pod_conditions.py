@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from one_machine import FOREVER, POD, Machine, a_container, a_pod, condition, running
+from patience import eventually
 
 from kfcore.api.meta import Manifest
 from kfcore.client.errors import BadRequest
@@ -103,9 +103,11 @@ async def test_an_ephemeral_container_joins_a_pod_that_runs_and_ends_with_it(mac
     )
     pod = await machine.until(name, lambda pod: "running" in ephemeral(pod)["state"])
     assert pod["status"]["phase"] == "Running"
-    async with asyncio.timeout(10):
-        while await machine.log(name, "look") != "looking\n":  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+
+    async def looks() -> bool:
+        return await machine.log(name, "look") == "looking\n"
+
+    await eventually(looks)
     await machine.client.delete(POD, name, "default")
     await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
 

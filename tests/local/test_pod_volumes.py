@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from one_machine import CONFIG_MAP, FOREVER, POD, SECRET, Machine, a_container, a_pod, condition, running
+from patience import eventually, text_of, wait_until
 
 from kfcore.api.meta import Manifest
 from kfcore.clock import SystemClock
@@ -69,9 +70,11 @@ async def test_a_pod_reads_its_own_fields_from_files_that_follow_them(machine: M
     pod = a_pod("pod", container, volumes=[{"name": "data", "downwardAPI": {"items": items}}])
     name = await machine.create(pod)
     await machine.until_phase(name, "Running")
-    async with asyncio.timeout(10):
-        while "67108864" not in await machine.log(name):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+
+    async def has_read_them() -> bool:
+        return "67108864" in await machine.log(name)
+
+    await eventually(has_read_them)
     await machine.client.patch(POD, name, "default", {"metadata": {"labels": {"door": "shut"}}})
     await machine.until_phase(name, "Succeeded")
     assert await machine.log(name) == 'podapp="test"\n67108864\napp="test"\ndoor="shut"'
@@ -81,7 +84,9 @@ async def test_what_changes_in_a_config_map_reaches_a_running_pod_all_at_once(tm
     clock = FakeClock()
     async with running(tmp_path / "kubelet", clock) as machine:
         await machine.client.create(CONFIG_MAP, {"metadata": {"name": "config"}, "data": {"a": "1", "b": "1"}})
-        script = "cd /etc/kfcore-test; until grep -q 2 a; do sleep 0.02; done; cat a c; ls"
+        # Of a file that is new or gone, the name changes a moment after what is in the others.
+        names = "until test -e c && ! test -L b; do sleep 0.02; done"
+        script = f"cd /etc/kfcore-test; until grep -q 2 a; do sleep 0.02; done; {names}; cat a c; ls"
         name = await create(machine, script, {"configMap": {"name": "config"}})
         await machine.until_phase(name, "Running")
         change = {"data": {"a": "2", "b": None, "c": "2"}}
@@ -111,9 +116,7 @@ async def test_a_key_that_is_not_there_is_named(machine: Machine) -> None:
     await machine.client.create(CONFIG_MAP, {"metadata": {"name": "config"}, "data": {"a": "1"}})
     items = [{"key": "b", "path": "b"}]
     await create(machine, "true", {"configMap": {"name": "config", "items": items}})
-    async with asyncio.timeout(10):
-        while not (told := await machine.events("FailedMount")):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    told = await eventually(lambda: machine.events("FailedMount"))
     why = "configmap config references non-existent config key: b"
     assert told[0] == f'MountVolume.SetUp failed for volume "data" : {why}'
 
@@ -138,10 +141,10 @@ async def test_a_token_of_the_service_account_is_renewed_before_it_runs_out(tmp_
     async with running(tmp_path / "kubelet", clock) as machine:
         await machine.client.create(SERVICE_ACCOUNT, {"metadata": {"name": "default", "namespace": "default"}})
         token = {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 1000}}
-        script = f"cp /etc/kfcore-test/token {tmp_path}/first; {FOREVER}"
+        script = f"cp /etc/kfcore-test/token {tmp_path}/part && mv {tmp_path}/part {tmp_path}/first; {FOREVER}"
         name = await create(machine, script, {"projected": {"sources": [token]}})
         await machine.until_phase(name, "Running")
-        first = await until_text(tmp_path / "first")
+        first = await asyncio.to_thread(wait_until, lambda: text_of(tmp_path / "first"))
         claims = json.loads(base64.urlsafe_b64decode(first.split(".")[1] + "=="))
         assert claims["aud"] == ["vault"]
         assert claims["kubernetes.io"]["pod"]["name"] == "pod"
@@ -150,17 +153,6 @@ async def test_a_token_of_the_service_account_is_renewed_before_it_runs_out(tmp_
         assert file.read_text() == first
         await clock.advance(20)
         assert file.read_text() != first
-
-
-async def until_text(path: Path) -> str:
-    async with asyncio.timeout(10):
-        while not (text := text_of(path)):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    return text
-
-
-def text_of(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
 
 
 async def test_secrets_are_for_nobody_else_on_this_machine_to_read(machine: Machine, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 
 KFCORE = str(Path(sys.executable).with_name("kfcore"))
 
@@ -52,7 +53,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def run(tmp_path: Path, environment: dict[str, str]) -> Iterator[Run]:
     def call(*files: Path | str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [KFCORE, "local", "run", *map(str, files)]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, timeout=60)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, timeout=PATIENCE)
 
     yield call
     assert list((tmp_path / "tmp").iterdir()) == [], "a run leaves no file"
@@ -191,7 +192,7 @@ def test_however_it_is_ended_no_process_is_left(
         assert any("asleep" in line for line in process.stdout)
         assert processes_of(tmp_path)
         process.send_signal(how)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
     wait_until(lambda: not processes_of(tmp_path))
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
 
@@ -211,7 +212,7 @@ def test_a_second_interrupt_does_not_wait_for_the_grace_period(tmp_path: Path, e
         process.send_signal(signal.SIGINT)
         next(line for line in process.stderr if "once more" in line)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
     wait_until(lambda: not processes_of(tmp_path))
     assert process.returncode == 130
 
@@ -219,16 +220,6 @@ def test_a_second_interrupt_does_not_wait_for_the_grace_period(tmp_path: Path, e
 def test_a_reader_that_goes_away_ends_the_job_quietly(tmp_path: Path, environment: dict[str, str]) -> None:
     path = a_job(tmp_path / "job.yaml", "while True: print('x' * 1000)")
     command = f"'{KFCORE}' local run '{path}' | head -n 3"
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, timeout=60)
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, timeout=PATIENCE)
     assert len(ended.stdout.splitlines()) == 3
     assert ended.stderr == ""
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Another process's end can only be looked for."""
-    import time
-
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "still not so after 10 seconds"
-        time.sleep(0.02)

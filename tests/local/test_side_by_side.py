@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from example_jobs import an_example
+from patience import eventually
 
 from kfcore.api.meta import Manifest, untyped
 from kfcore_local.cluster import LocalCluster
@@ -18,10 +17,11 @@ from kfcore_local.workloads.kinds import StatefulSet
 from kfcore_pytorch import PyTorchJob
 
 JOB, STATEFUL_SET = untyped(PyTorchJob.resource), untyped(StatefulSet.resource)
+WHEN_TOLD = 'until test -e "$0/go"; do sleep 0.1; done; exec "$@"'
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(
         importlib.util.find_spec("torch") is None or importlib.util.find_spec("sklearn") is None,
         reason="trains with torch and scikit-learn",
@@ -45,10 +45,16 @@ def a_stateful_set() -> Manifest:
     return {"metadata": {"name": "store"}, "spec": spec}
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 (other processes bring it about)
-            await asyncio.sleep(0.1)
+def held(job: Manifest, folder: Path) -> Manifest:
+    """The job, none of whose replicas gets to train before `folder` has a file `go`."""
+    for replica in job["spec"]["pytorchReplicaSpecs"].values():
+        pod = replica["template"]["spec"]
+        # The directory is the machine's own also where pods have files of their own.
+        pod.setdefault("volumes", []).append({"name": "starter", "hostPath": {"path": str(folder)}})
+        for container in pod["containers"]:
+            container["command"] = ["sh", "-c", WHEN_TOLD, str(folder), *container["command"]]
+            container.setdefault("volumeMounts", []).append({"name": "starter", "mountPath": str(folder)})
+    return job
 
 
 async def test_two_trainings_and_a_stateful_set_run_at_once_and_come_to_their_ends(tmp_path: Path) -> None:
@@ -70,11 +76,14 @@ async def test_two_trainings_and_a_stateful_set_run_at_once_and_come_to_their_en
         async def both_succeeded() -> bool:
             return await has("digits", "Succeeded") and await has("elastic", "Succeeded")
 
+        starter = tmp_path / "starter"
+        starter.mkdir()
         for file in ("digits-ddp.yaml", "elastic.yaml"):
-            await client.create(JOB, an_example(file, tmp_path), "default")
+            await client.create(JOB, held(an_example(file, tmp_path), starter), "default")
         await client.create(STATEFUL_SET, a_stateful_set(), "default")
-        await until(all_run, 120)
-        await until(both_succeeded, 400)
+        await eventually(all_run, "all of them run")
+        (starter / "go").touch()
+        await eventually(both_succeeded, "both trainings have succeeded", seconds=1200)
         for ordinal in range(2):
             directory = await directory_of(client, "default", f"data-store-{ordinal}")
             assert directory is not None

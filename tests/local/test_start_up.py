@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from patience import PATIENCE
+
 PROGRAM = """
 from kfcore_local.start_up import import_ahead
 
@@ -18,6 +20,6 @@ structlog.get_logger().info("plugin.loaded", console=rich.console.Console().__cl
 
 
 def test_what_is_imported_early_is_whole_for_everyone_after() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert "console=Console" in done.stdout

@@ -4,11 +4,11 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from patience import eventually
 
 from kfcore.clock import SystemClock
 from kfcore_local.container import Command, ContainerProcess, StartFailed
@@ -46,10 +46,10 @@ def parent_of(pid: int) -> int:
 
 
 async def until_gone(*pids: int) -> None:
-    deadline = time.monotonic() + 5
-    while any(is_alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, f"still alive: {[pid for pid in pids if is_alive(pid)]}"
-        await asyncio.sleep(0.002)
+    async def are_gone() -> bool:
+        return not any(map(is_alive, pids))
+
+    await eventually(are_gone, f"{pids} are gone")
 
 
 async def test_output_and_exit_code_come_back(log: ContainerLog) -> None:
@@ -87,7 +87,7 @@ async def test_stop_gives_the_command_its_grace(log: ContainerLog) -> None:
         shell("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.01; done"), log, "t"
     )
     assert await anext(lines(log)) == b"ready"
-    assert (await process.stop(5, CLOCK)).code == 7
+    assert (await process.stop(1000, CLOCK)).code == 7
 
 
 async def test_who_ignores_the_signal_is_killed_after_the_grace(log: ContainerLog) -> None:
@@ -107,8 +107,10 @@ async def test_a_large_environment_and_much_output_pass(log: ContainerLog) -> No
 
 
 @linux_only
-async def test_a_daemon_ends_with_its_container(log: ContainerLog) -> None:
-    process = await ContainerProcess.start(shell("setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.1"), log, "t")
+async def test_a_daemon_ends_with_its_container(log: ContainerLog, tmp_path: Path) -> None:
+    daemon_is_up = f"until test -e {tmp_path}/up; do sleep 0.01; done"
+    script = f"setsid sh -c 'echo $$; touch {tmp_path}/up; exec sleep 1000' & {daemon_is_up}"
+    process = await ContainerProcess.start(shell(script), log, "t")
     daemon = int(await anext(lines(log)))
     await process.wait()
     assert not is_alive(daemon)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from kfcore_local.troubles import CannotStart, explain, taking_port, writing
 
@@ -27,7 +28,7 @@ def taken_port() -> Iterator[int]:
 def local(*arguments: str, **environ: str) -> tuple[int, list[str]]:
     """The exit code and the lines of standard error."""
     command = [KFCORE, "local", *arguments]
-    ended = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=PATIENCE)
     return ended.returncode, ended.stderr.splitlines()
 
 

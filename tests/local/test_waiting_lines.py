@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 KFCORE = str(Path(sys.executable).with_name("kfcore"))
 JOB = """
@@ -51,5 +52,5 @@ def test_what_is_missing_is_said_with_what_to_do(tmp_path: Path, optional: str, 
         assert process.stdout is not None
         line = next(line for line in process.stdout if "Waiting" in line)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
     assert line.rstrip().endswith(said)

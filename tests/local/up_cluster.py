@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from patience import PATIENCE
+from ports import reserved_port
 
 KUBECTL = shutil.which("kubectl") or ""
 KFCORE = str(Path(sys.executable).with_name("kfcore"))
@@ -25,8 +27,13 @@ spec:
     image: python:3.11
     workingDir: WORKDIR
     env: [{name: GREETING, value: hello}]
-    command: [PYTHON, -u, -c, "import http.server as h; print('ready');
-      h.ThreadingHTTPServer(('127.0.0.1', PORT), h.SimpleHTTPRequestHandler).serve_forever()"]
+    command: [PYTHON, -u, -c, "import http.server as h;
+      s = h.ThreadingHTTPServer(('127.0.0.1', PORT), h.SimpleHTTPRequestHandler); print('ready');
+      open('listening', 'w').close(); s.serve_forever()"]
+    readinessProbe:
+      exec: {command: [test, -e, WORKDIR/listening]}
+      periodSeconds: 1
+      timeoutSeconds: 60
 ---
 apiVersion: v1
 kind: Pod
@@ -46,11 +53,11 @@ spec:
 class Cluster:
     """The cluster of a test module: its files, and kubectl pointed at it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.kubeconfig = folder / "kubeconfig"
         self.environment = {**os.environ, "HOME": str(folder), "KUBECONFIG": str(self.kubeconfig)}
-        self.port = _free_port()
+        self.port = port
         """What the pod `server` serves on."""
 
     @property
@@ -60,27 +67,32 @@ class Cluster:
         return manifest.replace("WORKDIR", str(self.folder))
 
     def kubectl(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run([KUBECTL, *arguments], input=stdin, env=self.environment, capture_output=True, timeout=60)
+        command = [KUBECTL, *arguments]
+        return subprocess.run(command, input=stdin, env=self.environment, capture_output=True, timeout=2 * PATIENCE)
 
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    def start_pods(self) -> None:
+        """Both pods, once they are ready."""
+        applied = self.kubectl("apply", "-f", "-", stdin=self.pods.encode())
+        assert applied.returncode == 0, applied.stderr
+        ready = self.kubectl("wait", "--for=condition=Ready", "pod/server", "pod/reader", f"--timeout={PATIENCE:g}s")
+        assert ready.returncode == 0, ready.stderr
 
 
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Cluster]:
     """Nothing may be left unfinished, or raised, in a cluster that has ended."""
-    made = Cluster(folder)
-    command = [KFCORE, "local", "up", "--kubeconfig", str(made.kubeconfig), "--without", "operator"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    command = [KFCORE, "local", "up", "--kubeconfig", str(folder / "kubeconfig"), "--without", "operator"]
+    with (
+        reserved_port() as port,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+    ):
+        made = Cluster(folder, port)
         try:
             assert process.stdout is not None
             assert b"https://" in process.stdout.readline()
             yield made
         finally:
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=30)
+            _, said = process.communicate(timeout=PATIENCE)
     assert b"Task was destroyed" not in said
     assert b"Traceback" not in said
