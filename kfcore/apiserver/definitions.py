@@ -10,22 +10,23 @@ from typing import Any
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import crd_rules
 from kfcore.apiserver.crd import CLEANUP, CRD_GROUP
-from kfcore.apiserver.names import dns_label_1035, dns_subdomain
+from kfcore.apiserver.names import dns_subdomain
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.rules import rule_problems
+from kfcore.apiserver.schema_rules import root_problems, schema_problems
 from kfcore.apiserver.status import FieldError, bad_request, invalid_value, required, unsupported
 from kfcore.apiserver.strategy import Strategy
-from kfcore.apiserver.structural import schema_problems
+from kfcore.apiserver.structural import structural_problems
 
 _SCOPES = ("Cluster", "Namespaced")
 
 
 def default_crd(crd: Manifest) -> None:
-    spec = crd.get("spec")
+    spec = crd.setdefault("spec", {})
     if not isinstance(spec, dict):
         raise bad_request("CustomResourceDefinition.spec: expected an object")
     names = spec.setdefault("names", {})
-    versions = spec.get("versions")
+    versions = spec.setdefault("versions", [])
     if not isinstance(names, dict) or not isinstance(versions, list) or not all(isinstance(v, dict) for v in versions):
         raise bad_request(
             'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition: json: cannot '
@@ -117,21 +118,18 @@ def validate_crd(crd: Manifest, previous: Manifest | None) -> list[FieldError]:
         )
     if not isinstance(group, str) or not group:
         errors.append(required("spec.group"))
-    elif "." not in group:
-        errors.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
     elif why := dns_subdomain(group):
         errors.append(invalid_value("spec.group", group, why))
+    elif "." not in group:
+        errors.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
     errors += crd_rules.validate_group(crd)
-    if spec.get("scope") not in _SCOPES:
-        errors.append(unsupported("spec.scope", spec.get("scope") or "", _SCOPES))
-    for field in ("plural", "singular", "kind", "listKind"):
-        name = names.get(field)
-        if not isinstance(name, str) or not name:
-            errors.append(required(f"spec.names.{field}"))
-        elif why := dns_label_1035(name.lower()):
-            errors.append(invalid_value(f"spec.names.{field}", name, why))
+    if not spec.get("scope"):
+        errors.append(required("spec.scope"))
+    elif spec["scope"] not in _SCOPES:
+        errors.append(unsupported("spec.scope", spec["scope"], _SCOPES))
+    errors += crd_rules.validate_names(names)
     errors += crd_rules.validate_conversion(spec)
-    malformed = crd_rules.validate_versions(spec["versions"])
+    malformed = [*crd_rules.validate_versions(spec["versions"]), *crd_rules.validate_beside(spec["versions"])]
     errors += malformed or _validate_schemas(spec["versions"])
     if previous is not None:
         errors += crd_rules.validate_stored(crd)
@@ -148,13 +146,18 @@ def validate_crd(crd: Manifest, previous: Manifest | None) -> list[FieldError]:
 def _validate_schemas(versions: list[Manifest]) -> list[FieldError]:
     """What is wrong with the schemas, and with their CEL rules. A schema that all versions share is named once."""
     schemas: list[Manifest] = [version["schema"]["openAPIV3Schema"] for version in versions]
+    with_status = ["status" in (version.get("subresources") or {}) for version in versions]
     if all(schema == schemas[0] for schema in schemas):
-        places = {"spec.validation.openAPIV3Schema": schemas[0]}
+        places = {"spec.validation.openAPIV3Schema": (schemas[0], any(with_status))}
     else:
-        places = {f"spec.versions[{index}].schema.openAPIV3Schema": schema for index, schema in enumerate(schemas)}
+        places = {
+            f"spec.versions[{index}].schema.openAPIV3Schema": (schema, with_status[index])
+            for index, schema in enumerate(schemas)
+        }
     errors: list[FieldError] = []
-    for place, schema in places.items():
-        errors += schema_problems(schema, place) or rule_problems(schema, place)
+    for place, (schema, status) in places.items():
+        malformed = [*root_problems(schema, place, status=status), *structural_problems(schema, place)]
+        errors += [*malformed, *schema_problems(schema, place)] or rule_problems(schema, place)
     return errors
 
 
