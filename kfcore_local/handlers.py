@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from kfcore.api.meta import Struct
 
 
@@ -65,3 +67,6 @@ class Lifecycle(Struct, frozen=True):
 class ContainerPort(Struct, frozen=True):
     name: str = ""
     container_port: int = 0
+    host_port: int = 0
+    host_ip: str = msgspec.field(default="", name="hostIP")
+    protocol: str = "TCP"

@@ -5,6 +5,7 @@ and a command in one of its containers. The pod's network and the container's la
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -27,13 +28,18 @@ class Running(msgspec.Struct, frozen=True):
     container_id: str
 
 
-async def connect(network: PodNetwork, uid: str, address: str, port: int) -> Connection:
+async def dial(network: PodNetwork, uid: str, address: str, port: int) -> socket.socket:
     """To what listens at a pod's own address, as others would reach it: not at its loopback. Raises OSError."""
     told = network.port_of(uid, port)
     if told != port:
         with suppress(OSError):  # a program may have its port from elsewhere
-            return await asyncio.open_connection(sock=await open_connection(network.open_socket(), address, told))
-    return await asyncio.open_connection(sock=await open_connection(network.open_socket(), address, port))
+            return await open_connection(network.open_socket(), address, told)
+    return await open_connection(network.open_socket(), address, port)
+
+
+async def connect(network: PodNetwork, uid: str, address: str, port: int) -> Connection:
+    """As `dial`. Raises OSError."""
+    return await asyncio.open_connection(sock=await dial(network, uid, address, port))
 
 
 async def run_inside(

@@ -16,7 +16,7 @@ import structlog
 
 from kfcore.api.meta import Manifest
 from kfcore.clock import Timer
-from kfcore_local import recovery
+from kfcore_local import host_ports, recovery
 from kfcore_local.container import kill_marked
 from kfcore_local.container_command import PodFiles
 from kfcore_local.container_runner import ContainerRunner
@@ -128,6 +128,8 @@ class PodWorker:
             self._fate = PodFate(failed=True, reason="FailedMount", message=problem)
             await self._write_status()
             return
+        if missing := machine.sandboxes.missing(pod):
+            machine.recorder.warning(pod, "NotOffered", missing)
         for container in (*pod.spec.init_containers, *pod.spec.containers):
             machine.network.expect_peers(pod, [v.value for v in container.env if v.value_from is None])
         deadline = self._set_deadline(start_time)
@@ -141,6 +143,9 @@ class PodWorker:
                 self._mounted = True
                 self._dirty.set()
                 beside += [group.create_task(self._volumes.run()), group.create_task(self._run_ephemeral())]
+                if machine.sandboxes.opens_host_ports and (wanted := list(host_ports.of(pod))):
+                    serving = host_ports.serve(machine.network, machine.recorder, pod, address, wanted)
+                    beside.append(group.create_task(serving))
                 await self._run_containers()
                 await self._kill(self._ephemeral)
             for task in beside:

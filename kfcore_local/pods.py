@@ -231,6 +231,10 @@ class LocalPodSpec(Struct, frozen=True):
     service_account_name: str = ""
     hostname: str = ""
     subdomain: str = ""
+    share_process_namespace: bool = False
+    host_network: bool = False
+    host_pid: bool = msgspec.field(default=False, name="hostPID")
+    host_ipc: bool = msgspec.field(default=False, name="hostIPC")
     host_aliases: list[HostAlias] = []
     dns_policy: str = "ClusterFirst"
     dns_config: DnsConfig | None = None

@@ -15,7 +15,7 @@ import msgspec
 from kfcore.apiserver.kubeconfig import write_pod_kubeconfig
 from kfcore.apiserver.service_accounts import TOKEN_DIRECTORY
 from kfcore.client.interface import Client
-from kfcore_local import volumes
+from kfcore_local import host_ports, volumes
 from kfcore_local.images import Image, ImageMap
 from kfcore_local.launcher import PLAIN, Launcher
 from kfcore_local.network import Network
@@ -61,8 +61,17 @@ class Sandboxes(Protocol):
         """What a user must know about how pods are kept apart here, in one line; empty when there is nothing."""
         ...
 
+    @property
+    def opens_host_ports(self) -> bool:
+        """Whether ports of the machine are to be led to pods; False where pods listen on it themselves."""
+        ...
+
     def problem(self, pod: LocalPod, images: ImageMap) -> str:
         """Why the pod can never have what it mounts; empty when it can."""
+        ...
+
+    def missing(self, pod: LocalPod) -> str:
+        """What of the machine the pod asks for and does without here; empty when there is nothing."""
         ...
 
     async def place(self, wanted: Wanted) -> Place:
@@ -74,6 +83,8 @@ class SharedMachine:
     """Plain processes: they have this machine's files, and addresses of its loopback. `api` is the API server's, for
     those that have a token for it.
     """
+
+    opens_host_ports = False
 
     def __init__(self, client: Client, root: Path, why: str = "", *, api: str = "") -> None:
         root.mkdir(parents=True, exist_ok=True)
@@ -89,6 +100,13 @@ class SharedMachine:
 
     def problem(self, pod: LocalPod, images: ImageMap) -> str:
         return volumes.problem(pod, images)
+
+    def missing(self, pod: LocalPod) -> str:
+        if any(port.host_port != port.container_port for port in host_ports.of(pod)):
+            return (
+                "hostPort is not led to the containerPort: pods that are not isolated listen on this machine themselves"
+            )
+        return ""
 
     async def place(self, wanted: Wanted) -> Place:
         pod, container, image = wanted.pod, wanted.container, wanted.image

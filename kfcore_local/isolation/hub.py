@@ -48,17 +48,27 @@ _SETTINGS = {
 
 
 class Pod:
-    """The namespaces that the containers of a pod share, kept by descriptors, and its volumes in memory."""
+    """The namespaces that the containers of a pod share, kept by descriptors, and its volumes in memory. Where they
+    share a PID namespace too, its first process is `pause`, which is made again when it was killed.
+    """
 
-    def __init__(self, namespaces: dict[int, int], volumes: str) -> None:
+    def __init__(self, namespaces: dict[int, int], volumes: str, *, one_pid_space: bool) -> None:
         self.namespaces = namespaces
         self.volumes = volumes
+        self.one_pid_space = one_pid_space
+        self.pause = 0
 
     def enter(self) -> None:
         for kind, descriptor in self.namespaces.items():
             syscalls.setns(descriptor, kind)
 
+    def lose_pause(self) -> None:
+        self.pause = 0
+        os.close(self.namespaces.pop(CLONE_NEWPID))
+
     def close(self) -> None:
+        if self.pause:
+            os.kill(self.pause, _signal.SIGKILL)
         for descriptor in self.namespaces.values():
             os.close(descriptor)
         if os.path.isdir(self.volumes):
@@ -158,7 +168,7 @@ class Hub:
         what = request["what"]
         try:
             if what == "pod":
-                self._add_pod(request["uid"], request["hostname"], request["address"], request["memory"])
+                self._add_pod(request)
                 _send(channel, {"id": request["id"], "error": ""})
             elif what == "remove":
                 if (pod := self._pods.pop(request["uid"], None)) is not None:
@@ -173,20 +183,21 @@ class Hub:
             elif what in ("run", "exec"):
                 supervisor.tell(f"failed {error}", descriptors[1])
 
-    def _add_pod(self, uid: str, hostname: str, address: str, memory: dict[str, str]) -> None:
+    def _add_pod(self, request: dict[str, Any]) -> None:
         """Namespaces for a pod, with a link to the bridge, and file systems in memory by name and options."""
+        uid = request["uid"]
         if uid in self._pods:
             return
         self._link_count += 1
         outside = f"pod{self._link_count}"
         syscalls.unshare(CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC)
         try:
-            _socket.sethostname(hostname)
+            _socket.sethostname(request["hostname"])
             _set_up_network()
             inside = Links()
             inside.set_up("lo")
             inside.add_pair("eth0", outside, self._own[CLONE_NEWNET])
-            inside.add_address("eth0", address, addresses.PREFIX)
+            inside.add_address("eth0", request["address"], addresses.PREFIX)
             inside.set_up("eth0")
             inside.add_route(addresses.WAY_OUT)
             inside.add_route(addresses.GATEWAY, addresses.SERVICES, addresses.SERVICES_PREFIX)
@@ -195,11 +206,12 @@ class Hub:
             namespaces = {kind: _namespace("self", name) for kind, name in names.items()}
         finally:
             self._return(CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWIPC)
-        pod = self._pods[uid] = Pod(namespaces, f"{self._base}/memory/{uid}")
+        pod = Pod(namespaces, f"{self._base}/memory/{uid}", one_pid_space=request["one_pid_space"])
+        self._pods[uid] = pod
         try:
             self._links.set_up(outside, bridge=addresses.BRIDGE)
             os.mkdir(pod.volumes)
-            for name, options in memory.items():
+            for name, options in request["memory"].items():
                 os.mkdir(f"{pod.volumes}/{name}")
                 flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
                 syscalls.mount("tmpfs", f"{pod.volumes}/{name}", "tmpfs", flags, options)
@@ -236,7 +248,7 @@ class Hub:
             raise OSError("the pod's namespaces are gone")
         joined, steps = -1, self._plan()
         if request["what"] == "run":
-            syscalls.unshare(CLONE_NEWPID)
+            self._choose_pid_space(pod)
         else:
             container = self._containers.get(request["container"])
             if container is None:
@@ -269,6 +281,23 @@ class Hub:
         finally:
             os._exit(0)
 
+    def _choose_pid_space(self, pod: Pod) -> None:
+        """For children from here on: a new one, or that of the pod."""
+        if pod.one_pid_space and pod.pause:
+            syscalls.setns(pod.namespaces[CLONE_NEWPID], CLONE_NEWPID)
+            return
+        syscalls.unshare(CLONE_NEWPID)
+        if not pod.one_pid_space:
+            return
+        try:
+            pod.pause = os.fork()
+        except OSError:
+            self._return(CLONE_NEWPID)
+            raise
+        if pod.pause == 0:
+            pause()
+        pod.namespaces[CLONE_NEWPID] = _namespace(str(pod.pause), "pid")
+
     def _supervise(self, pod: Pod, mark: str, descriptors: list[int], joined: int, steps: list[rootfs.Step]) -> None:
         """In the child: what the rest of its life is."""
         orders, told, spec_file, *streams = descriptors
@@ -277,14 +306,8 @@ class Hub:
         os.setsid()
         os.dup2(orders, 0)
         os.dup2(told, 1)
-        kept = {0, 1, 2, spec_file, *streams, joined}
         pod.enter()
-        for name in os.listdir("/proc/self/fd"):
-            if (number := int(name)) not in kept:
-                try:
-                    os.close(number)
-                except OSError:
-                    continue  # the one that listed them
+        _close_all_but({0, 1, 2, spec_file, *streams, joined})
         with os.fdopen(spec_file, "rb") as file:
             spec = marshal.load(file)
         if joined >= 0:
@@ -304,6 +327,40 @@ class Hub:
                 return
             for mark in [mark for mark, container in self._containers.items() if container == pid]:
                 del self._containers[mark]
+            for pod in self._pods.values():
+                if pod.pause == pid:
+                    pod.lose_pause()
+
+
+def pause() -> None:
+    """The rest of the life of the first process of a PID namespace: reap those that have nobody else to."""
+    try:
+        _signal.set_wakeup_fd(-1)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGCHLD})
+        os.setsid()
+        _close_all_but(set())
+        while True:
+            _signal.sigwait({_signal.SIGCHLD})
+            while _reaped_one():
+                pass
+    finally:
+        os._exit(0)
+
+
+def _reaped_one() -> bool:
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return False
+
+
+def _close_all_but(kept: set[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if (number := int(name)) not in kept:
+            try:
+                os.close(number)
+            except OSError:
+                continue  # the one that listed them
 
 
 def _set_up_network() -> None:

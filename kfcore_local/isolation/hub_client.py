@@ -35,12 +35,15 @@ class NotIsolated(CannotStart):
 
 
 class PodNamespaces(msgspec.Struct, frozen=True):
-    """What a pod's namespaces are made from. `memory` has the options of file systems in memory, by name."""
+    """What a pod's namespaces are made from. `memory` has the options of file systems in memory, by name;
+    `one_pid_space`: its containers see each other's processes.
+    """
 
     uid: str
     hostname: str
     address: str
     memory: Mapping[str, str] = msgspec.field(default_factory=dict)
+    one_pid_space: bool = False
 
 
 class Hub:
@@ -272,7 +275,7 @@ def _why(number: int, text: str) -> str:
 
 
 def _plain(pod: PodNamespaces) -> dict[str, Any]:
-    return {"uid": pod.uid, "hostname": pod.hostname, "address": pod.address, "memory": dict(pod.memory)}
+    return {**msgspec.structs.asdict(pod), "memory": dict(pod.memory)}
 
 
 def _wait_for_room(control: socket.socket) -> None:

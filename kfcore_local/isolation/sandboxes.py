@@ -12,7 +12,7 @@ from kfcore.client.interface import Client
 from kfcore_local import scratch
 from kfcore_local.images import ImageMap
 from kfcore_local.isolation import mounts, pod_files
-from kfcore_local.isolation.addresses import GATEWAY
+from kfcore_local.isolation.addresses import GATEWAY, HOST_NAME
 from kfcore_local.isolation.hub_client import Hub, PodLauncher, PodNamespaces
 from kfcore_local.isolation.name_server import upstream_searches
 from kfcore_local.isolation.network import IsolatedNetwork
@@ -26,6 +26,8 @@ class IsolatedSandboxes:
     """`hidden` are directories and files that no container sees but by a volume, the cluster's own among them; `tools`
     is one inside of them that each sees.
     """
+
+    opens_host_ports = True
 
     def __init__(self, hub: Hub, client: Client, *, hidden: Sequence[Path], tools: Path, api_port: int = 0) -> None:
         self.network = IsolatedNetwork(hub, api_port=api_port)
@@ -43,10 +45,25 @@ class IsolatedSandboxes:
     def problem(self, pod: LocalPod, images: ImageMap) -> str:
         return mounts.problem(pod)
 
+    def missing(self, pod: LocalPod) -> str:
+        spec, parts = pod.spec, []
+        if spec.host_network:
+            parts.append(
+                "hostNetwork is not offered to isolated pods: this one has an address of its own, finds this machine's "
+                f"servers at {HOST_NAME}, and its ports are opened on this machine's loopback"
+            )
+        if asked := [name for name, given in (("hostPID", spec.host_pid), ("hostIPC", spec.host_ipc)) if given]:
+            parts.append(
+                f"{' and '.join(asked)} not offered to isolated pods: kfcore local --isolation none shares them"
+            )
+        return "; ".join(parts)
+
     async def place(self, wanted: Wanted) -> Place:
         pod = wanted.pod
         uid, address = pod.metadata.uid, self.network.add_pod(pod)
-        namespaces = PodNamespaces(uid, pod_files.hostname(pod), address, mounts.in_memory(pod))
+        namespaces = PodNamespaces(
+            uid, pod_files.hostname(pod), address, mounts.in_memory(pod), pod.spec.share_process_namespace
+        )
         own = [(str(file), "", path, False) for path, file in wanted.own_files.items()]
         mounted = await mounts.mounts(self._client, wanted, lambda name: self._hub.memory(uid, name))
         try:

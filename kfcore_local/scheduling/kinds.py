@@ -61,6 +61,7 @@ class Volume(Struct, frozen=True):
 
 class PodSpec(Struct, frozen=True):
     node_name: str = ""
+    host_network: bool = False
     scheduler_name: str = "default-scheduler"
     scheduling_gates: list[Manifest] = []
     priority: int = 0

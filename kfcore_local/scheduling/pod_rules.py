@@ -104,7 +104,11 @@ def minds_others(pod: SchedulablePod) -> bool:
 
 
 def host_ports(pod: SchedulablePod) -> Iterator[HostPort]:
-    """The ports of the machine that it takes."""
+    """The ports of the machine that it asks for. Those that the API server gives a pod of the machine's network, all
+    that it has, are not counted: replicas of one job have the same, and here each has an address of its own.
+    """
+    if pod.spec.host_network:
+        return
     sidecars = (container for container in pod.spec.init_containers if container.restart_policy == "Always")
     for container in (*pod.spec.containers, *sidecars):
         for port in container.ports:
