@@ -15,7 +15,8 @@ from kfcore_local.isolation import syscalls
 from kfcore_local.isolation.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 
 Step = tuple[str, str, int]
-"""What to do for a path: "overlay", "bind", "copy", "link", "directory" or "empty"; with its mode."""
+"""What to do for a path: "overlay", "bind", "copy", "link", "directory" or "empty"; with its mode. "part" is an overlay
+of its own inside of another."""
 
 _OWN = frozenset({"dev", "proc", "run", "sys"})
 _DEPTH = 3
@@ -30,6 +31,8 @@ _READ_ONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _HIDDEN_PROC = ("kcore", "keys", "timer_list", "acpi", "scsi")
 _UNKNOWN = {65534}
 """As whom a user namespace shows those whom it does not know."""
+_WITHOUT_SHARED = ("/boot", "/etc", "/usr", "/var/cache", "/var/lib", "/var/log")
+_MOST_LOOKED_AT, _MOST_PARTS = 4000, 32
 _KEPT_OF_RUN = ("current-system", "booted-system", "wrappers")
 """Where NixOS has its programs."""
 
@@ -44,7 +47,9 @@ def plan(hidden: str, *, overlays: bool) -> list[Step]:
     """How the root is put together. Nothing is mounted for what lies below `hidden`, the hub's own directory."""
     mounts = {path for path in mount_points() if path != hidden and not path.startswith(hidden + "/")}
     if overlays:
-        return _entries("/", mounts, _DEPTH)
+        steps = _entries("/", mounts, _DEPTH)
+        overlaid = [path for kind, path, _ in steps if kind == "overlay"]
+        return steps + [("part", path, 0) for path in _parts(overlaid)]
     steps = [("bind" if kind == "overlay" else kind, path, mode) for kind, path, mode in _entries("/", mounts, 1)]
     return [step for step in steps if step[1] not in _EMPTY] + [("empty", path, 0o1777) for path in _EMPTY]
 
@@ -77,6 +82,35 @@ def _directory(path: str, mounts: set[str], depth: int) -> list[Step]:
     return [("bind", path, mode)]
 
 
+def _parts(overlaid: list[str]) -> list[str]:
+    """Where ordinary users meet others' directories on the way to what they may write to, near the top of overlays. An
+    administrator's user namespace knows everybody, and has none."""
+    with open("/proc/self/uid_map") as file:
+        if file.read().split()[2:] != ["1"]:
+            return []
+    tops = [path for path in overlaid if not (path + "/").startswith(tuple(f"{top}/" for top in _WITHOUT_SHARED))]
+    found = {foreign_directory(place, overlaid) for place in writable_directories(tops)}
+    return sorted(found - {""})[:_MOST_PARTS]
+
+
+def writable_directories(tops: list[str]) -> list[str]:
+    """Those that are one or two steps below, as far as there are not too many to look at."""
+    found, level = [], tops
+    left = _MOST_LOOKED_AT
+    for _ in range(2):
+        below: list[str] = []
+        for top in level:
+            try:
+                entries = [entry.path for entry in os.scandir(top) if entry.is_dir(follow_symlinks=False)]
+            except OSError:
+                continue  # not ours to look into
+            below += entries[:left]
+            left -= len(entries[:left])
+        found += [path for path in below if os.access(path, os.W_OK | os.X_OK)]
+        level = below
+    return found
+
+
 def build(base: str, steps: list[Step], places: list[str]) -> str:
     """Put a root together below `base`, a directory of the hub's, in this mount namespace alone; where it is.
 
@@ -92,6 +126,8 @@ def build(base: str, steps: list[Step], places: list[str]) -> str:
             os.symlink(os.readlink(path), target)
         elif kind == "copy":
             _copy(path, target, mode)
+        elif kind == "part":
+            _overlay_part(path, target, f"{base}/{number}")
         else:
             if kind != "empty" or not os.path.isdir(target):
                 _make(target, directory=kind != "bind" or os.path.isdir(path), mode=mode)
@@ -101,14 +137,14 @@ def build(base: str, steps: list[Step], places: list[str]) -> str:
                 _show(path, target)
             elif kind == "empty":
                 syscalls.mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
-    overlaid = {path for kind, path, _ in steps if kind == "overlay"}
-    for path in sorted({_foreign(place, overlaid) for place in places} - {""}):
+    overlaid = [path for kind, path, _ in steps if kind in ("overlay", "part")]
+    for path in sorted({foreign_directory(place, overlaid) for place in places} - {""}):
         _overlay_part(path, root + path, f"{base}/{path.replace('/', '-')}")
     _make_own(root)
     return root
 
 
-def _foreign(place: str, overlaid: set[str]) -> str:
+def foreign_directory(place: str, overlaid: list[str]) -> str:
     """The lowest directory on the way to a place that belongs to somebody who is unknown in this user namespace. To
     write below it the kernel would give a copy of it to its owner, and cannot: it must be an overlay of its own.
     """
@@ -119,7 +155,9 @@ def _foreign(place: str, overlaid: set[str]) -> str:
             info = os.lstat(path)
         except OSError:
             break
-        if stat.S_ISDIR(info.st_mode) and path not in overlaid and _UNKNOWN & {info.st_uid, info.st_gid}:
+        if path in overlaid:
+            found = ""
+        elif stat.S_ISDIR(info.st_mode) and _UNKNOWN & {info.st_uid, info.st_gid}:
             found = path
     return found if any(found.startswith(top + "/") for top in overlaid) else ""
 
