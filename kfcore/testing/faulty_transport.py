@@ -130,7 +130,7 @@ class _Stream:
             held.append(arrived)
             while held:
                 lag = None if self._initial else self._faults.lag_of(self.call)
-                if lag is not None and len(held) <= lag.events:
+                if lag is not None and sum(not _is_bookmark(line) for line, _ in held) <= lag.events:
                     break
                 line, at = held[0]
                 if lag is not None and lag.seconds and not await self._until(at + lag.seconds):
@@ -138,14 +138,18 @@ class _Stream:
                 held.popleft()
                 if b"initial-events-end" in line:
                     self._initial = False
-                if b'"BOOKMARK"' not in line[:24]:
-                    shown += 1
+                shown += not _is_bookmark(line)
                 yield line
 
     async def _until(self, due: float) -> bool:
         """Wait; False when the connection was cut meanwhile."""
         await self._clock.sleep(due - self._clock.monotonic())
         return not self._cut
+
+
+def _is_bookmark(line: bytes) -> bool:
+    """It tells of no event, so that no count of events has it."""
+    return b'"BOOKMARK"' in line[:24]
 
 
 def _answer(fault: Fault) -> Response:
