@@ -48,7 +48,7 @@ class Machine:
         events: Any = self.client.watch(POD, "default", resource_version="0")
         async with asyncio.timeout(PATIENCE), aclosing(events):
             async for event in events:
-                if event.type == "DELETED" or state(event.object.raw):
+                if event.type == "DELETED" or (event.type != "BOOKMARK" and state(event.object.raw)):
                     return dict(event.object.raw)
         raise AssertionError("the watch ended")
 
