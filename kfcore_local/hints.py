@@ -22,6 +22,8 @@ def hint(message: str, allocatable: Mapping[str, object]) -> str:
         return _on_resources(_lacking(message), _HELPFUL in message, allocatable)
     if "node affinity/selector" in message:
         return "Label the node as asked (kubectl label node local KEY=VALUE), or take out nodeSelector and affinity."
+    if "requested node name" in message:
+        return "Take out nodeName, or say local: this machine is the only node."
     if "free ports" in message:
         return "It starts when the pod that has its hostPort ends; a Service needs none."
     if "anti-affinity rules" in message:

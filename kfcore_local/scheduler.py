@@ -20,7 +20,7 @@ from kfcore.controller.events import EventRecorder
 from kfcore.jobs.gang import GangScheduler
 from kfcore_local.pod_status import timestamp
 from kfcore_local.scheduling.claims import claims_of
-from kfcore_local.scheduling.fit import best_fit, why_not
+from kfcore_local.scheduling.fit import best_fit, unknown_node, why_not
 from kfcore_local.scheduling.groups import GroupKind, minimum
 from kfcore_local.scheduling.kinds import SchedulableNode, SchedulablePod
 from kfcore_local.scheduling.others import Others
@@ -72,10 +72,12 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recorder.run())
             group.create_task(self._eviction.run())
-            for informer in (*others, self._pods):
+            for informer in others:
                 group.create_task(informer.run())
-            for informer in (*others, self._pods):
+            for informer in others:
                 await informer.wait_for_sync()
+            group.create_task(self._pods.run())  # after the nodes, so that what is bound is counted before others are
+            await self._pods.wait_for_sync()
             while True:
                 await self._schedule(await self._queue.next())
 
@@ -84,6 +86,9 @@ class Scheduler:
     def _pod_changed(self, change: Change[SchedulablePod]) -> None:
         pod = change.object
         self._eviction.pod_changed(pod, exists=change.new is not None)
+        if change.new is not None and pod.spec.node_name and self._nodes.store.get("", pod.spec.node_name) is None:
+            self._queue.add(pod)
+            return
         if change.new is not None and not pod.is_finished and pod.spec.node_name:
             self._queue.discard(pod)
             self._nominated.pop(pod.metadata.uid, None)
@@ -122,13 +127,32 @@ class Scheduler:
 
     async def _schedule(self, pod: SchedulablePod) -> None:
         try:
-            if self._groups is not None and (name := self._groups.name_of(pod)):
+            if pod.spec.node_name:
+                await self._look_for_node(pod)
+            elif self._groups is not None and (name := self._groups.name_of(pod)):
                 await self._schedule_group(self._groups, pod.namespace, name)
             else:
                 await self._schedule_one(pod)
         except (ApiError, ConnectionFailed) as error:
             log.warning("pod.not_scheduled", pod=pod.key, error=str(error))
             self._clock.call_later(RETRY_SECONDS, lambda: self._queue.try_again(pod.key))
+
+    async def _look_for_node(self, pod: SchedulablePod) -> None:
+        """Of a pod whose author has chosen a node: one that is not there has no kubelet to run the pod or to end it."""
+        if self._nodes.store.get("", pod.spec.node_name) is not None:
+            self._queue.discard(pod)
+            if not pod.is_finished:
+                self._ledger.place(pod, pod.spec.node_name)
+        elif pod.metadata.deletion_timestamp is not None:
+            uid = Preconditions(uid=pod.metadata.uid)
+            try:
+                await self._client.delete(
+                    SchedulablePod, pod.name, pod.namespace, grace_period_seconds=0, preconditions=uid
+                )
+            except (NotFound, Conflict):
+                return
+        elif not pod.is_finished:
+            await self._tell_unschedulable(pod, unknown_node(len(self._nodes.store.list())))
 
     async def _schedule_one(self, pod: SchedulablePod) -> None:
         [placing], why = self._place([pod])

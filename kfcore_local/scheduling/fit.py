@@ -71,6 +71,11 @@ def best_fit(
     return (fitting[0] if len(fitting) == 1 else best(pod, fitting, others)), []
 
 
+def unknown_node(count: int) -> str:
+    """Of a pod that names a node that is none of the `count` that there are."""
+    return why_not([Refusal(("node(s) didn't match the requested node name",))] * count)
+
+
 def why_not(refusals: Sequence[Refusal]) -> str:
     """`0/1 nodes are available: 1 Insufficient cpu. preemption: …`."""
     if not refusals:

@@ -73,4 +73,5 @@ def rank(pod: SchedulablePod) -> Rank:
 
 
 def _identity(pod: SchedulablePod) -> object:
-    return pod.metadata.uid, pod.spec, pod.metadata.labels, pod.metadata.annotations
+    metadata = pod.metadata
+    return metadata.uid, pod.spec, metadata.labels, metadata.annotations, metadata.deletion_timestamp

@@ -89,6 +89,7 @@ def test_the_state_of_a_pod_is_one_word() -> None:
         ),
         ("1 node(s) had untolerated taint {a: b}", "Add a toleration"),
         ("1 node(s) didn't match pod anti-affinity rules", "There is one node: it starts when the pods end"),
+        ("1 node(s) didn't match the requested node name", "Take out nodeName, or say local"),
         ("1 node(s) didn't match pod affinity rules", "It starts when the pods are there"),
         ("1 node(s) didn't match pod topology spread constraints", "There is one node, so no other"),
         ("1 node(s) didn't have free ports for the requested pod ports", "It starts when the pod that has its"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_scheduler import CLASSES, HOPELESS, NO_VICTIMS, POD, UNFIT, Cluster, a_cluster, a_node, a_pod
+from test_scheduler import CLASSES, HOPELESS, NO_VICTIMS, NODE, POD, UNFIT, Cluster, a_cluster, a_node, a_pod
 
 from kfcore.api.meta import Manifest
 from kfcore.client.errors import NotFound
@@ -210,6 +210,36 @@ async def test_a_port_of_one_address_is_another_one_than_that_of_another() -> No
         first, second = (serving(f"at-{last}", 80, hostIP=f"127.0.0.{last}") for last in (1, 2))
         await cluster.create(first, second, serving("everywhere", 80))
         assert set(await cluster.bound()) == {"at-1", "at-2"}
+
+
+# ── a node that the pod's author has chosen ──────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_pod_that_names_its_node_counts_there_without_being_asked() -> None:
+    async with a_cluster(node("here", unschedulable=True)) as cluster:
+        await cluster.create(a_pod("chosen", cpu="3", nodeName="here"), a_pod("other", cpu="3"))
+        await cluster.change_node({"spec": {"unschedulable": False}})
+        assert await cluster.bound() == {"chosen": "here"}
+        assert "Insufficient cpu" in await cluster.why("other")
+
+
+async def test_a_pod_of_a_node_that_is_not_there_says_so_until_the_node_comes() -> None:
+    async with a_cluster(node("here")) as cluster:
+        await cluster.create(a_pod("pod", cpu="3", nodeName="there"))
+        assert await cluster.why("pod") == UNFIT.format("node(s) didn't match the requested node name", HOPELESS)
+        await cluster.client.create(NODE, node("there"))
+        await cluster.settle()
+        await cluster.create(a_pod("second", cpu="3", nodeSelector={HOST: "there"}))
+        assert "Insufficient cpu" in await cluster.why("second")
+
+
+async def test_a_pod_of_a_node_that_is_not_there_can_be_deleted() -> None:
+    async with a_cluster(node("here")) as cluster:
+        await cluster.create(a_pod("pod", nodeName="there"))
+        await cluster.client.delete(POD, "pod", "default")
+        await cluster.settle()
+        with pytest.raises(NotFound):
+            await cluster.client.get(POD, "pod", "default")
 
 
 # ── taints that no pod may stay under ────────────────────────────────────────────────────────────────────────────────
