@@ -44,9 +44,12 @@ class Answer:
 
 
 class Server(Protocol):
-    """What is played to. `lag` is how long, in seconds, it takes to do what nobody waits for."""
+    """What is played to. `lag` is how long, in seconds, it takes to do what nobody waits for; `patience` is how many
+    times as long as the recorded server it may take for what is waited for.
+    """
 
     lag: float
+    patience: int
 
     async def call(
         self, method: str, target: str, headers: dict[str, str], body: bytes, *, anonymous: bool
@@ -59,6 +62,7 @@ class InProcess:
     """`ApiServer.handle`, under a clock that moves when a step waits."""
 
     lag = 1.0
+    patience = 1
 
     def __init__(self, server: ApiServer, clock: FakeClock) -> None:
         self._server = server
@@ -81,6 +85,7 @@ class OverHTTP:
     """A server at a URL."""
 
     lag = 0.1
+    patience = 20  # the machine may be busy
 
     def __init__(self, session: Any, url: str, token: str) -> None:
         self._session = session
@@ -143,6 +148,16 @@ class Placeholders:
         if TIME.search(value):
             return TIME.sub("<time>", value)
         return UUID.sub(lambda match: self.name("uid", match[0]), value)
+
+
+def holds(raw: Any, path: str, value: Any) -> bool:
+    """Whether that is at the path; None is also what an object lacks."""
+    try:
+        return bool(dig(raw, path) == value)
+    except KeyError:
+        return value is None
+    except (IndexError, TypeError):
+        return False
 
 
 def dig(value: Any, path: str) -> Any:
@@ -254,15 +269,16 @@ class Player:
         return task.result()
 
     async def _until(self, step: dict[str, Any]) -> dict[str, Any]:
-        for _ in range(int(step.get("until_seconds", 0) / self._server.lag) + 1):
+        for _ in range(self._times(step.get("until_seconds", 0)) + 1):
             raw = await self._call(step["request"])
-            try:
-                if all(dig(raw, path) == value for path, value in step.get("until", {}).items()):
-                    break
-            except (KeyError, IndexError, TypeError):
-                pass
+            if all(holds(raw, path, value) for path, value in step.get("until", {}).items()):
+                break
             await self._server.sleep(self._server.lag)
         return raw
+
+    def _times(self, seconds: float) -> int:
+        """How often to look for what comes within so many seconds."""
+        return int(seconds * self._server.patience / self._server.lag)
 
     async def _call(self, request: dict[str, Any], *, patient: bool = False) -> dict[str, Any]:
         headers = {"accept": request.get("accept", "application/json"), "user-agent": ""}
@@ -290,7 +306,7 @@ class Player:
         reader = asyncio.create_task(self._read(body, lines, watch.get("count", 10_000)))
         await settle()
         if not patient:
-            for _ in range(int(watch.get("quiet", 2) / self._server.lag)):
+            for _ in range(self._times(watch.get("quiet", 2))):
                 if reader.done():
                     break
                 await self._server.sleep(self._server.lag)
