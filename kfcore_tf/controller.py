@@ -58,6 +58,9 @@ class TFJobController(JobController[TFJob]):
             return False
         return job.spec.replica_specs["Worker"].restart_policy != "ExitCode"  # which says itself which ends are final
 
+    def restarting_message(self, job: TFJob, replica_type: str, failed: int, *, running: bool) -> str:
+        return super().restarting_message(job, replica_type, failed, running=False)
+
     def failed_message(self, job: TFJob, replica_type: str, failed: int) -> str:
         return f"TFJob {job.key} has failed because {failed} {replica_type} replica(s) failed."
 

@@ -202,8 +202,11 @@ class JobController(Generic[JobT]):
     def succeeded_message(self, job: JobT) -> str:
         return f"{job.resource.kind} {job.key} successfully completed."
 
-    def restarting_message(self, job: JobT, replica_type: str, failed: int) -> str:
-        return f"{job.resource.kind} {job.name} is restarting because {failed} {replica_type} replica(s) failed."
+    def restarting_message(self, job: JobT, replica_type: str, failed: int, *, running: bool) -> str:
+        """`running`: whether the replicas that matter are at work all the same."""
+        if running:
+            return f"{job.resource.kind} {job.name} is restarting because {failed} {replica_type} replica(s) failed."
+        return f"job {job.name} is restarting because {replica_type} replica(s) failed."
 
     def failed_message(self, job: JobT, replica_type: str, failed: int) -> str:
         return f"{job.resource.kind} {job.name} is failed because {failed} {replica_type} replica(s) failed."

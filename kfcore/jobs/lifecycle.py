@@ -63,6 +63,8 @@ async def active(controller: JobController[Any], work: Pass[JobT]) -> Result:
     failures = failures_of(job, replicas, status, controller.container_name)
     retry_at = settle(controller, work, replicas, failures)
     if status.finished:
+        # What was scaled away is no part of the job that ends, and no clean-up policy keeps it.
+        await work.owned.delete([pod for group in replicas.values() for pod in group.surplus])
         await controller.write_status(work)
         return await finished(controller, work)
     if (wait := await _waits_for_gang(controller, work, begun)) is not None:
@@ -133,10 +135,11 @@ def settle(
     restarting = [name for name in replicas if failures.retried.get(name) or failures.disrupted.get(name)]
     # While failed pods wait for their time, Restarting stands; it would be a new one if Running came in between.
     stands = restarting and status.is_true(RESTARTING) and status.conditions[-1].type == RESTARTING
-    if not stands and controller.is_running(job, replicas):
+    running = controller.is_running(job, replicas)
+    if running and not stands:
         status.run(controller.running_message(job))
     for name in restarting:
-        status.restart(controller.restarting_message(job, name, replicas[name].failed))
+        status.restart(controller.restarting_message(job, name, replicas[name].failed, running=running))
     counted, retry_at = count_restarts(job, replicas, status, failures)
     _announce_exits(work, counted, controller.container_name)
     return retry_at

@@ -16,11 +16,18 @@ from kfcore.jobs.replicas import pod_restart_policy
 
 
 def add_default_port(template: PodTemplate, container_name: str, port_name: str, port: int) -> None:
-    """Open the framework's port in its container (else in the first), unless a port of that name is there."""
+    """Open the framework's port in its container (else in the first), unless a port of that name is there.
+
+    In the host's network a number is opened once, for there it is the node's.
+    """
     container = template.container(container_name) or next(iter(template.containers), None)
     if container is None:
         return
     ports = container.get("ports") or []
+    host_network = (template.raw.get("spec") or {}).get("hostNetwork")
+    opened = {(existing["containerPort"], existing.get("protocol") or "TCP") for existing in ports}
+    if host_network and (port, "TCP") in opened:
+        return
     if all(existing.get("name") != port_name for existing in ports):
         container["ports"] = [*ports, {"name": port_name, "containerPort": port}]
 

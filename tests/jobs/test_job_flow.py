@@ -255,3 +255,25 @@ async def test_a_replica_that_succeeded_and_was_scaled_away_runs_again_when_it_i
     await training.reconciled()
     assert await training.pods() == ["march-walker-0", "march-walker-1", "march-walker-2"]
     assert (await training.job()).status.replica_statuses["Walker"].succeeded == 0
+
+
+async def test_in_the_hosts_network_the_default_port_is_not_opened_a_second_time() -> None:
+    job = a_march_job(walkers=1)
+    pod = job["spec"]["marchReplicaSpecs"]["Walker"]["template"]["spec"]
+    pod |= {"hostNetwork": True, "containers": [{**pod["containers"][0], "ports": [port(7000)]}]}
+    training = Training(job)
+    await training.reconciled()
+    [container] = (await training.pod_specs())["march-walker-0"]["containers"]
+    assert [opened["containerPort"] for opened in container["ports"]] == [7000]
+
+
+async def test_replicas_that_are_scaled_away_do_not_run_on_when_that_ends_the_job() -> None:
+    training = Training(a_march_job(walkers=3))
+    await training.reconciled()
+    await training.set("march-walker-0", phase="Succeeded", exit_code=0)
+    await training.set("march-walker-2", phase="Running")
+    await training.reconciled()
+    await training.scale(1)
+    await training.reconciled()
+    assert await training.conditions() == ["Created", "Running=False", "Succeeded"]
+    assert await training.pods() == ["march-walker-0"]

@@ -147,3 +147,20 @@ def test_the_operators_role_lets_it_elect_a_leader() -> None:  # B35
     rules = [rule for document in documents for rule in document.get("rules") or []]
     (leases,) = [rule for rule in rules if "leases" in rule["resources"]]
     assert {"get", "create", "update"} <= {*leases["verbs"], *(["update"] if "patch" in leases["verbs"] else [])}
+
+
+@pytest.mark.parametrize(
+    ("failed", "told"),
+    [
+        ("march-worker-0", "PyTorchJob march is restarting because 1 Worker replica(s) failed."),
+        ("march-master-0", "job march is restarting because Master replica(s) failed."),
+    ],
+)
+async def test_a_restart_is_told_in_the_words_that_users_know(failed: str, told: str) -> None:
+    training = training_of(a_pytorch_job(Master=1, Worker=1))
+    await training.reconciled()
+    await training.set(phase="Running")
+    await training.reconciled()
+    await training.set(failed, phase="Failed", exit_code=1)
+    await training.reconcile()
+    assert (await training.job()).status.conditions[-1].message == told

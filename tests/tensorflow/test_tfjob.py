@@ -268,3 +268,19 @@ def test_the_crd_has_the_status_subresource_but_no_scale_and_refuses_two_chiefs(
     messages = [rule["message"] for rule in specs["x-kubernetes-validations"]]
     assert "must not have more than 1 Chief or Master role" in messages
     assert "unknown replica type: expected one of Chief, Evaluator, Master, PS, Worker" in messages
+
+
+@pytest.mark.parametrize("failed", ["tf-chief-0", "tf-worker-0"])
+async def test_a_restart_is_told_in_the_words_that_users_know(failed: str) -> None:
+    training = tf_training(
+        a_tf_job(Chief=replicas(restart_policy="OnFailure"), Worker=replicas(restart_policy="OnFailure"))
+    )
+    await training.reconciled()
+    await training.set(phase="Running")
+    await training.reconciled()
+    await training.set(failed, phase="Failed", exit_code=1)
+    await training.reconcile()
+    replica_type = failed.split("-")[1].capitalize()
+    assert (await training.job()).status.conditions[-1].message == (
+        f"job tf is restarting because {replica_type} replica(s) failed."
+    )
