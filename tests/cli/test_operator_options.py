@@ -6,15 +6,15 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from addresses import free_place
 from certificates import self_signed
+from ports import reserved_port
 
 from kfcore.api.core import Lease, Namespace, Pod, Service
 from kfcore.api.crd import crd
@@ -82,9 +82,22 @@ def kubeconfig(api_server: RunningApiServer, tmp_path: Path) -> str:
     return str(write_kubeconfig(tmp_path / "config", api_server.url, api_server.token))
 
 
-async def test_every_option_has_its_effect(api_server: RunningApiServer, kubeconfig: str) -> None:
+@pytest.fixture
+def health() -> Iterator[int]:
+    with reserved_port() as port:
+        yield port
+
+
+@pytest.fixture
+def metrics() -> Iterator[int]:
+    with reserved_port() as port:
+        yield port
+
+
+async def test_every_option_has_its_effect(
+    api_server: RunningApiServer, kubeconfig: str, health: int, metrics: int
+) -> None:
     with_another_context(Path(kubeconfig))
-    health, metrics = free_place(), free_place()
     arguments = {
         "kubeconfig": kubeconfig,
         "context": "kfcore",
@@ -97,8 +110,8 @@ async def test_every_option_has_its_effect(api_server: RunningApiServer, kubecon
         "init-container-max-tries": "7",
         "leader-election-namespace": "empty",
         "leader-election-id": "mine",
-        "health-address": health,
-        "metrics-address": metrics,
+        "health-address": f"127.0.0.1:{health}",
+        "metrics-address": f"127.0.0.1:{metrics}",
         "log-format": "console",
         "log-level": "warning",
     }
@@ -115,8 +128,8 @@ async def test_every_option_has_its_effect(api_server: RunningApiServer, kubecon
         assert init["image"] == "busybox:mine"
         assert "7" in json.dumps(init["command"])
 
-        assert (await get(f"http://{health}/readyz"))[0] == 200
-        text = (await get(f"http://{metrics}/metrics"))[1]
+        assert (await get(f"http://127.0.0.1:{health}/readyz"))[0] == 200
+        text = (await get(f"http://127.0.0.1:{metrics}/metrics"))[1]
         workers = [
             line for line in text.splitlines() if line.startswith("controller_runtime_max_concurrent_reconciles{")
         ]
@@ -154,13 +167,13 @@ async def test_a_limit_of_requests_is_kept(api_server: RunningApiServer, kubecon
 
 
 async def test_metrics_are_for_those_only_whom_the_api_server_lets(
-    api_server: RunningApiServer, kubeconfig: str, tmp_path: Path
+    api_server: RunningApiServer, kubeconfig: str, metrics: int, tmp_path: Path
 ) -> None:
-    metrics, certificate = free_place(), self_signed(tmp_path)
+    certificate = self_signed(tmp_path)
     flags = ["--kubeconfig", kubeconfig, "--kind", "PyTorchJob", "--metrics-cert-path", str(certificate.parent)]
-    flags += ["--metrics-bind-address", metrics, "--health-probe-bind-address", "0"]
+    flags += ["--metrics-bind-address", f"127.0.0.1:{metrics}", "--health-probe-bind-address", "0"]
     async with an_operator(*flags):
-        assert (await get(f"https://{metrics}/metrics"))[0] == 401
+        assert (await get(f"https://127.0.0.1:{metrics}/metrics"))[0] == 401
 
 
 async def test_an_election_that_is_turned_off_takes_no_lease(api_server: RunningApiServer, kubeconfig: str) -> None:

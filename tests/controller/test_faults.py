@@ -3,12 +3,12 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from addresses import own_address
 from fleet import Fleet, FleetReconciler, a_fleet, pod_names, serve_fleets
+from ports import reserved_port
 
 from kfcore.api.core import Pod
 from kfcore.apiserver.http import HttpServer
@@ -98,14 +98,18 @@ async def test_a_server_that_was_away_is_caught_up_with(
         assert set(created.values()) == {1}
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    with reserved_port() as reserved:
+        yield reserved
+
+
 @pytest.mark.parametrize("history_lost", [False, True], ids=["history kept", "history lost"])
-async def test_a_server_that_restarts_on_its_port_is_found_again(history_lost: bool) -> None:
+async def test_a_server_that_restarts_on_its_port_is_found_again(history_lost: bool, port: int) -> None:
     store = FakeClient()
     serve_fleets(store)
-    host = own_address()
-    server = HttpServer(store.server, token="secret", host=host)
+    server = HttpServer(store.server, token="secret", port=port)
     await server.start()
-    port = int(server.url.rpartition(":")[2])
     policy = RetryPolicy(first_delay=0.01, longest_delay=0.05, deadline=0.2)
     async with await ClusterClient.at(server.url, token="secret", retry=policy) as client:
         manager = Manager(client)
@@ -118,7 +122,7 @@ async def test_a_server_that_restarts_on_its_port_is_found_again(history_lost: b
         if history_lost:
             forget_history(store.server)
         await asyncio.sleep(0.2)
-        server = HttpServer(store.server, token="secret", host=host, port=port)
+        server = HttpServer(store.server, token="secret", port=port)
         await server.start()
         await _until(store, [*pod_names("before", 2), *pod_names("meanwhile", 2)])
         manager.stop()

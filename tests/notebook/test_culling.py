@@ -12,7 +12,6 @@ import pytest
 from aiohttp import web
 from notebook_cluster import NAMESPACE, Cluster, a_notebook
 
-from kfcore.clock import SystemClock
 from kfcore.services import OpenedService
 from kfcore.testing import FakeClock
 from kfcore_notebook.activity import HttpServers, Unreachable
@@ -139,7 +138,7 @@ async def a_server(answer: Any, settings: NotebookSettings = CULLING) -> AsyncIt
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    servers = HttpServers(settings, SystemClock(), door=lambda namespace, name, port: OpenedService(url))
+    servers = HttpServers(settings, FakeClock(), door=lambda namespace, name, port: OpenedService(url))
     try:
         yield servers
     finally:
