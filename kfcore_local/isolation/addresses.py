@@ -19,3 +19,12 @@ SERVICES, SERVICES_PREFIX = "10.96.0.0", 12
 """The network of cluster IPs."""
 OWN_NETWORKS = ("10.244.", "10.96.")
 RESERVED = frozenset({"10.244.0.0", GATEWAY, WAY_OUT, "10.244.255.255"})
+
+
+def hardware(address: str) -> bytes:
+    """The six bytes of a device that has an IPv4 address: of whoever has that address, now and later.
+
+    So what another pod remembers of an address stays true when the pod that had it is replaced, or when pods come to
+    the bridge and go.
+    """
+    return b"\x0a\x58" + bytes(int(part) for part in address.split("."))

@@ -111,9 +111,10 @@ class Hub:
         _write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1")  # two of its devices are on one network
         self._links = Links()
         self._links.set_up("lo")
-        self._links.add_bridge(addresses.BRIDGE)
+        self._links.add_bridge(addresses.BRIDGE, addresses.hardware(addresses.GATEWAY))
         _write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0")  # it would ask the rules before it forwards
-        self._links.add_pair(addresses.WAY_OUT_DEVICE, "out1", self._own[CLONE_NEWNET])
+        way_out = addresses.hardware(addresses.WAY_OUT)
+        self._links.add_pair(addresses.WAY_OUT_DEVICE, "out1", self._own[CLONE_NEWNET], way_out)
         self._links.set_up("out1", bridge=addresses.BRIDGE)
         for device, address in ((addresses.BRIDGE, addresses.GATEWAY), (addresses.WAY_OUT_DEVICE, addresses.WAY_OUT)):
             self._links.add_address(device, address, addresses.PREFIX)
@@ -196,7 +197,8 @@ class Hub:
             _set_up_network()
             inside = Links()
             inside.set_up("lo")
-            inside.add_pair("eth0", outside, self._own[CLONE_NEWNET])
+            hardware = addresses.hardware(request["address"])
+            inside.add_pair("eth0", outside, self._own[CLONE_NEWNET], hardware)
             inside.add_address("eth0", request["address"], addresses.PREFIX)
             inside.set_up("eth0")
             inside.add_route(addresses.WAY_OUT)

@@ -16,7 +16,7 @@ _ERROR = 2
 _UP = 0x1
 _NESTED = 0x8000
 
-_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 10, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
@@ -35,14 +35,15 @@ class Links:
     def close(self) -> None:
         self._socket.close()
 
-    def add_bridge(self, name: str) -> None:
-        self._send(_NEWLINK, _link(), _text(_IFLA_IFNAME, name) + _kind("bridge"), _CREATE)
+    def add_bridge(self, name: str, hardware: bytes) -> None:
+        """`hardware` is its address of six bytes; without one it would change with the devices that it joins."""
+        self._send(_NEWLINK, _link(), _device(name, hardware) + _kind("bridge"), _CREATE)
 
-    def add_pair(self, name: str, peer: str, peer_namespace: int) -> None:
-        """A device here and its peer in the network namespace of a file descriptor."""
+    def add_pair(self, name: str, peer: str, peer_namespace: int, hardware: bytes) -> None:
+        """A device here, with its address, and its peer in the network namespace of a file descriptor."""
         end = _link() + _text(_IFLA_IFNAME, peer) + _number(_IFLA_NET_NS_FD, peer_namespace)
         kind = _kind("veth", _attribute(_INFO_DATA | _NESTED, _attribute(_PEER | _NESTED, end)))
-        self._send(_NEWLINK, _link(), _text(_IFLA_IFNAME, name) + kind, _CREATE)
+        self._send(_NEWLINK, _link(), _device(name, hardware) + kind, _CREATE)
 
     def set_up(self, name: str, *, bridge: str = "") -> None:
         attributes = _number(_IFLA_MASTER, _socket.if_nametoindex(bridge)) if bridge else b""
@@ -77,6 +78,10 @@ class Links:
 
 def _link(index: int = 0, *, up: bool = False) -> bytes:
     return struct.pack("=BxHiII", _socket.AF_UNSPEC, 0, index, _UP if up else 0, _UP if up else 0)
+
+
+def _device(name: str, hardware: bytes) -> bytes:
+    return _text(_IFLA_IFNAME, name) + _attribute(_IFLA_ADDRESS, hardware)
 
 
 def _route(prefix: int, scope: int, kind: int) -> bytes:

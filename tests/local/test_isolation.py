@@ -21,6 +21,7 @@ from patience import PATIENCE, eventually, lines_until, wait_until
 from kfcore.clock import SystemClock
 from kfcore_local.container import Command, ContainerProcess
 from kfcore_local.container_log import ContainerLog, Selection
+from kfcore_local.isolation.addresses import GATEWAY, hardware
 from kfcore_local.isolation.hub_client import Hub, PodLauncher, PodNamespaces
 from kfcore_local.storage.kinds import Claim
 
@@ -93,6 +94,30 @@ async def test_a_service_without_a_ready_pod_refuses_at_once(pods: Pods) -> None
     await pods.service("web", "nobody")
     script = f"{sys.executable} -c \"import socket; socket.create_connection(('web', 80), 60)\" 2>&1 | tail -n 1"
     assert "Connection refused" in await pods.said(script)
+
+
+NEIGHBOURS = """
+import re, socket, sys, time
+for address in sys.argv[1:]:
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    found = None
+    while not found:
+        asking.sendto(b"?", (address, 53))
+        time.sleep(0.05)
+        known = dict(re.findall(r"(?m)^(\\S+) .* ([0-9a-f:]{17}) ", open("/proc/net/arp").read()))
+        found = known.get(address, "00:").removeprefix("00:")
+    print(known[address])
+"""
+
+
+async def test_what_a_pod_remembers_of_a_neighbour_stays_true_when_pods_come_and_go(pods: Pods) -> None:
+    """Nothing is sent to a device that is gone: a bridge by itself has the lowest of its pods' addresses, and another
+    one when they change; whatever a pod sends to its name server is lost then, until it looks for it again."""
+    pod = await pods.start("neighbour", "sleep", "1000")
+    await pods.create("asks", sys.executable, "-c", NEIGHBOURS, GATEWAY, pod)
+    await pods.until("asks", lambda asks: asks.get("status", {}).get("phase") in ("Succeeded", "Failed"))
+    expected = [":".join(f"{byte:02x}" for byte in hardware(address)) for address in (GATEWAY, pod)]
+    assert (await pods.log("asks")).split() == expected
 
 
 async def test_a_name_that_is_not_there_is_told_so(pods: Pods) -> None:
@@ -234,6 +259,7 @@ async def test_without_overlays_files_are_read_only_but_for_volumes_and_temporar
 WRITABLE = """
 import asyncio, sys
 from pathlib import Path
+from kfcore_local.isolation.addresses import GATEWAY, hardware
 from kfcore_local.isolation.hub_client import Hub
 
 async def main():
