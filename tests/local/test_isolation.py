@@ -100,12 +100,11 @@ NEIGHBOURS = """
 import re, socket, sys, time
 for address in sys.argv[1:]:
     asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    found = None
-    while not found:
+    known = {}
+    while not known.get(address, "00:00").strip("0:"):  # while it is looked for, that is what it has
         asking.sendto(b"?", (address, 53))
         time.sleep(0.05)
         known = dict(re.findall(r"(?m)^(\\S+) .* ([0-9a-f:]{17}) ", open("/proc/net/arp").read()))
-        found = known.get(address, "00:").removeprefix("00:")
     print(known[address])
 """
 
