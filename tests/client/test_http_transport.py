@@ -98,7 +98,8 @@ async def test_a_server_that_never_answers_is_an_error_in_the_end(monkeypatch: p
         await transport.close()
 
 
-async def test_hundreds_of_requests_are_on_their_way_at_once() -> None:
+async def test_hundreds_of_requests_are_on_their_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kfcore.client.http.ANSWER_SECONDS", 240)  # the first waits until the last has come
     together = asyncio.Barrier(300)
 
     async def answer_when_all_are_there(request: web.Request) -> web.Response:
