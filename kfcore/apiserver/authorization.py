@@ -21,7 +21,7 @@ from kfcore.apiserver.authentication import (
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.routes import Route
-from kfcore.client.errors import Forbidden, StatusDetails
+from kfcore.client.errors import BadRequest, Forbidden, StatusDetails
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "HEAD": "get"}
 _CONNECTED = frozenset({"exec", "attach", "portforward"})
@@ -139,12 +139,16 @@ def refusal(attributes: Attributes, reason: str = "") -> Forbidden:
     )
 
 
+def _claims(headers: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in headers.items() if name.startswith("impersonate-"))
+
+
 def impersonate(authorizer: Authorizer, request: Request) -> Request:
     """The request as of whom `kubectl --as` names, if the caller may speak for them. Raises Forbidden."""
     headers: Mapping[str, str] = request.headers
     name = headers.get("impersonate-user", "")
     if not name:
-        return request
+        raise BadRequest(f"requested {_claims(headers)} without impersonating a user")
     caller = user_of(request)
     groups = tuple(filter(None, (group.strip() for group in headers.get("impersonate-group", "").split(","))))
     if name.startswith(ACCOUNT_PREFIX) and name.count(":") == 3:

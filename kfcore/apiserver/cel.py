@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.cel_macros import one_variable
+from kfcore.apiserver.cel_macros import one_variable, with_optionals
 
 if TYPE_CHECKING:
     from cel_expr_python import cel
@@ -47,9 +47,14 @@ class Expression:
 
     def __init__(self, compiled: cel.Expression, schema: Manifest, *, optional: bool, transition: bool) -> None:
         self._compiled = compiled
-        self._schema = schema
+        self.schema = schema
         self._optional = optional
         self.transition = transition
+
+    @property
+    def serialized(self) -> bytes:
+        """The checked expression, as CEL's message of it."""
+        return bytes(self._compiled.serialize())
 
     def evaluate(self, value: Any, previous: Any, *, has_previous: bool) -> Any:
         """Raises EvaluationError. `value` and `previous` are as `to_cel` gives them."""
@@ -88,6 +93,7 @@ def compile_expression(text: str, schema: Manifest, result: str, *, root: bool, 
     """
     transition = re.search(r"\boldSelf\b", blank_strings(text)) is not None
     source = one_variable(_check_fields(text, schema, root=root), blank_strings)
+    source = with_optionals(source, blank_strings) if "format" in source else source
     source = _BINDING.format(source) if optional and transition else source
     compiled = _compiled(source, signature(schema, root=root))
     found = compiled.return_type().name().lower()

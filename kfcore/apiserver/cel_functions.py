@@ -9,13 +9,14 @@ import ipaddress
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cel_expr_python import cel
 
-from kfcore.apiserver import semver
-from kfcore.apiserver.cel_macros import POSITIONS, TO_MAP
+from kfcore.apiserver import cel_formats, semver
+from kfcore.apiserver.cel_macros import NAMED, POSITIONS, PROBLEMS, TO_MAP
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?")
 _SCALE = {
@@ -97,6 +98,30 @@ def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if "/" not in text:
         raise ValueError(f"CIDR {text!r} has no prefix length")
     return ipaddress.ip_network(text, strict=False)
+
+
+def _cidr(text: str) -> dict[str, str]:
+    """With the address as it is given, which need not be the network's first."""
+    address, length = ipaddress.ip_address(text.partition("/")[0]), _parse_network(text).prefixlen
+    return {_NETWORK: f"{address}/{length}"}
+
+
+def _link_local(value: Any) -> bool:
+    return _address(value).is_link_local
+
+
+def _link_local_multicast(value: Any) -> bool:
+    address = _address(value)
+    if isinstance(address, ipaddress.IPv4Address):
+        return address in ipaddress.ip_network("224.0.0.0/24")
+    return address.is_multicast and address.packed[1] & 0x0F == 0x02
+
+
+def _global_unicast(value: Any) -> bool:
+    """As Go has it: private addresses are."""
+    address = _address(value)
+    other = address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local
+    return not other and str(address) != "255.255.255.255"
 
 
 def _contains_network(outer: Any, inner: Any) -> bool:
@@ -198,6 +223,9 @@ def library() -> cel.CelExtension:
             _method("max", _ANY, (_extreme(max, "max"), [_LIST])),
             _method("indexOf", _INT, (lambda items, item: items.index(item) if item in items else -1, [_LIST, _ANY])),
             _method("lastIndexOf", _INT, (_last_index, [_LIST, _ANY])),
+            *(_function(f"format.{name}", _ANY, partial(cel_formats.named, name)) for name in cel_formats.NAMES),
+            _function(NAMED, cel.Type.Map(_STRING, _STRING), cel_formats.named, _STRING),
+            _function(PROBLEMS, _STRINGS, cel_formats.problems, _ANY, _STRING),
             _function(POSITIONS, _LIST, _positions, _ANY),
             _function(TO_MAP, _ANY, lambda keys, values: dict(zip(keys, values, strict=True)), _LIST, _LIST),
             _function("sets.contains", _BOOL, lambda a, b: all(item in a for item in b), _LIST, _LIST),
@@ -230,10 +258,16 @@ def library() -> cel.CelExtension:
             _method("family", _INT, (lambda value: _address(value).version, [_ANY])),
             _method("isLoopback", _BOOL, (lambda value: _address(value).is_loopback, [_ANY])),
             _method("isUnspecified", _BOOL, (lambda value: _address(value).is_unspecified, [_ANY])),
+            _method("isLinkLocalUnicast", _BOOL, (_link_local, [_ANY])),
+            _method("isLinkLocalMulticast", _BOOL, (_link_local_multicast, [_ANY])),
+            _method("isGlobalUnicast", _BOOL, (_global_unicast, [_ANY])),
+            _function("ip.isCanonical", _BOOL, lambda text: str(ipaddress.ip_address(text)) == text, _STRING),
             _function("isCIDR", _BOOL, _is(_parse_network), _STRING),
-            _function("cidr", _ANY, lambda text: {_NETWORK: str(_parse_network(text))}, _STRING),
+            _function("cidr", _ANY, _cidr, _STRING),
             _method("containsIP", _BOOL, (lambda value, ip: _address(ip) in _network(value), [_ANY, _ANY])),
             _method("containsCIDR", _BOOL, (_contains_network, [_ANY, _ANY])),
+            _method("ip", _ANY, (lambda value: {_ADDRESS: value[_NETWORK].partition("/")[0]}, [_ANY])),
+            _method("masked", _ANY, (lambda value: {_NETWORK: str(_network(value))}, [_ANY])),
             _method("prefixLength", _INT, (lambda value: _network(value).prefixlen, [_ANY])),
             _function("isURL", _BOOL, _is(_parse_url), _STRING),
             _function("url", _ANY, _parse_url, _STRING),

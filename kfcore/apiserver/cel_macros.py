@@ -1,5 +1,5 @@
-"""CEL's macros with two variables (`list.all(index, value, …)`, `map.transformMap(key, value, …)`), which the evaluator
-does not have: written in those that it has, before it compiles an expression.
+"""CEL's macros with two variables (`list.all(index, value, …)`, `map.transformMap(key, value, …)`) and calls that give
+an optional value, which the evaluator does not have: written in what it has, before it compiles an expression.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ _MACRO = re.compile(
     r"\s*(?P<value>[A-Za-z_]\w*)\s*,"
 )
 _CLOSING = {")": "(", "]": "[", "}": "{"}
+_OPTIONAL = re.compile(r"\.\s*(?P<name>validate|named)\s*\(")
 POSITIONS, TO_MAP = "__positions", "__toMap"
+PROBLEMS, NAMED = "__formatProblems", "__formatNamed"
 """Functions of `cel_functions.py`: a list's indices or a map's keys; a map of keys and values."""
 
 
@@ -31,6 +33,25 @@ def one_variable(text: str, blank: Callable[[str], str]) -> str:
         if made is None:
             return text  # whatever it is, the compiler will say
         text = f"{text[:begin]}cel.bind(__of{number}, {target}, {made}){text[end:]}"
+    raise AssertionError("counting does not end")
+
+
+def with_optionals(text: str, blank: Callable[[str], str]) -> str:
+    """`text` without the calls of formats: what they find is absent where it is empty."""
+    for number in count():
+        blanked = blank(text)
+        found = _OPTIONAL.search(blanked)
+        if found is None:
+            return text
+        begin = _target(blanked, found.start())
+        arguments, end = _arguments(blanked, text, found.end())
+        target = text[begin : found.start()].strip()
+        if len(arguments) != 1 or not target or (found["name"] == "named" and target != "format"):
+            return text
+        call = f"{NAMED}({arguments[0]})" if found["name"] == "named" else f"{PROBLEMS}({target}, {arguments[0]})"
+        name = f"__found{number}"
+        optional = f"{name}.size() == 0 ? optional.none() : optional.of({name})"
+        text = f"{text[:begin]}cel.bind({name}, {call}, {optional}){text[end:]}"
     raise AssertionError("counting does not end")
 
 

@@ -11,6 +11,7 @@ from functools import cache, partial
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver.deletion import DeleteOptions
+from kfcore.apiserver.embedded import Embedded
 from kfcore.apiserver.kinds import Column, ScalePaths, ServedKind, Subresource
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.rules import Rules
@@ -189,10 +190,11 @@ def _priority(version: str) -> tuple[int, int, int, str]:
 def custom_strategy(kind: ServedKind) -> Strategy:
     schema = kind.schema or {"x-kubernetes-preserve-unknown-fields": True}
     rules = cache(partial(Rules, schema))  # with the first object: a schema of pods is long to look through
+    embedded = cache(partial(Embedded, schema))
     return Strategy(
         decode=partial(prune, schema=schema, root=True),
         default=partial(fill_defaults, schema=schema),
-        validate=partial(_validate, schema, rules),
+        validate=partial(_validate, schema, rules, embedded),
         unconditional_update=False,
         keeps_status=not kind.status,
         fields={path: path for path in kind.selectable},
@@ -200,6 +202,13 @@ def custom_strategy(kind: ServedKind) -> Strategy:
 
 
 def _validate(
-    schema: Manifest, rules: Callable[[], Rules], manifest: Manifest, previous: Manifest | None
+    schema: Manifest,
+    rules: Callable[[], Rules],
+    embedded: Callable[[], Embedded],
+    manifest: Manifest,
+    previous: Manifest | None,
 ) -> list[FieldError]:
-    return with_rules(validate(manifest, schema, previous), rules(), manifest, previous)
+    errors = validate(manifest, schema, previous)
+    if places := embedded():
+        errors += places.problems(manifest)
+    return with_rules(errors, rules(), manifest, previous)

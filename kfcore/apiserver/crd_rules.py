@@ -205,8 +205,17 @@ allowed."
 
 def validate_stored(crd: Manifest) -> Iterator[FieldError]:
     """A version in which objects may be stored stays, until it is taken off the list of those."""
-    names = [version.get("name") for version in crd["spec"]["versions"]]
-    for index, name in enumerate((crd.get("status") or {}).get("storedVersions") or ()):
+    versions = crd["spec"]["versions"]
+    names = [version.get("name") for version in versions]
+    stored = (crd.get("status") or {}).get("storedVersions") or []
+    if not stored:
+        yield invalid_value("status.storedVersions", None, "must have at least one stored version")
+        return
+    for version in versions:
+        if version["storage"] and version.get("name") not in stored:
+            why = f"must have the storage version {version.get('name')}"
+            yield invalid_value("status.storedVersions", version, why)
+    for index, name in enumerate(stored):
         if name not in names:
             why = (
                 f"missing from spec.versions; {name} was previously a storage version, and must remain in "

@@ -12,6 +12,7 @@ from kfcore.apiserver import crd_rules
 from kfcore.apiserver.crd import CLEANUP, CRD_GROUP
 from kfcore.apiserver.names import dns_subdomain
 from kfcore.apiserver.objects import Objects
+from kfcore.apiserver.rule_costs import cost_problems
 from kfcore.apiserver.rules import rule_problems
 from kfcore.apiserver.schema_rules import root_problems, schema_problems
 from kfcore.apiserver.status import FieldError, bad_request, invalid_value, required, unsupported
@@ -157,7 +158,8 @@ def _validate_schemas(versions: list[Manifest]) -> list[FieldError]:
     errors: list[FieldError] = []
     for place, (schema, status) in places.items():
         malformed = [*root_problems(schema, place, status=status), *structural_problems(schema, place)]
-        errors += [*malformed, *schema_problems(schema, place)] or rule_problems(schema, place)
+        malformed += schema_problems(schema, place)
+        errors += malformed or [*rule_problems(schema, place), *cost_problems(schema, place)]
     return errors
 
 

@@ -27,7 +27,7 @@ def flag(query: Mapping[str, str], name: str) -> bool:
 
 def check_options(request: Request) -> None:
     """Raises Invalid for options of a create, update or patch that there are not."""
-    applies = request.method == "PATCH" and request.headers.get("content-type", "").startswith(APPLY)
+    applies = request.method == "PATCH" and request.headers.get("content-type", "").partition(";")[0].strip() == APPLY
     if not applies and _NAMED.isdisjoint(request.query):
         return
     if request.method in ("POST", "PUT", "PATCH") and (errors := list(_problems(request, applies=applies))):

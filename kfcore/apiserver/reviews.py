@@ -4,16 +4,17 @@ say, and whose a token is `authentication.py`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
+from kfcore.api.resource import Resource
 from kfcore.apiserver.authentication import ISSUER, Authentication, User
 from kfcore.apiserver.authorization import Attributes, Authorizer, user_of
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route
-from kfcore.apiserver.status import JSON, bad_request, method_not_allowed
+from kfcore.apiserver.status import JSON, FieldError, bad_request, invalid, invalid_value, method_not_allowed
 
 
 class Reviews:
@@ -27,12 +28,17 @@ class Reviews:
         spec = body.get("spec") or {}
         if not isinstance(spec, dict):
             raise bad_request(f"{resource.kind}.spec: expected an object")
+        if errors := list(_problems(route, body, spec)):
+            unnamed = Resource(resource.group, resource.version, "", resource.plural)
+            raise invalid(unnamed, "", errors)
         match resource.kind:
             case "SelfSubjectAccessReview":
                 status = self._access(user_of(request), spec)
             case "SubjectAccessReview" | "LocalSubjectAccessReview":
                 status = self._access(_reviewed_user(spec, resource.kind), spec)
             case "SelfSubjectRulesReview":
+                if not spec.get("namespace"):
+                    raise bad_request("no namespace on request")
                 rules = self._authorizer().rules(user_of(request), str(spec.get("namespace") or ""))
                 status = {"resourceRules": rules.resources, "nonResourceRules": rules.paths, "incomplete": False}
             case "SelfSubjectReview":
@@ -50,8 +56,6 @@ class Reviews:
 
     def _access(self, user: User, spec: Manifest) -> Manifest:
         resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-        if bool(resource) == bool(other):
-            raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
         if not isinstance(resource or other, dict):
             raise bad_request("resourceAttributes and nonResourceAttributes are objects")
         if other:
@@ -75,12 +79,33 @@ class Reviews:
         return {"authenticated": True, "user": _user_info(user), "audiences": spec.get("audiences") or [ISSUER]}
 
 
+def _problems(route: Route, body: Manifest, spec: Manifest) -> Iterator[FieldError]:
+    """The rules of access reviews, which the real server answers for without naming their kind."""
+    kind = route.kind.resource.kind
+    if not kind.endswith("SubjectAccessReview"):
+        return
+    resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if resource is not None and other is not None:
+        why = "cannot be specified in combination with resourceAttributes"
+        yield invalid_value("spec.nonResourceAttributes", other, why)
+    if resource is None and other is None:
+        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        yield invalid_value("spec.resourceAttributes", None, why)
+    if not kind.startswith("Self") and not spec.get("user") and not spec.get("groups"):
+        yield invalid_value("spec.user", "", "at least one of user or group must be specified")
+    if kind != "LocalSubjectAccessReview":
+        return
+    if isinstance(resource, dict) and resource.get("namespace", "") != route.namespace:
+        why = "must match metadata.namespace"
+        yield invalid_value("spec.resourceAttributes.namespace", resource.get("namespace", ""), why)
+    if other is not None:
+        yield invalid_value("spec.nonResourceAttributes", other, "disallowed on this kind of request")
+
+
 def _reviewed_user(spec: Manifest, kind: str) -> User:
     groups = spec.get("groups") or ()
     if not isinstance(groups, list | tuple) or not all(isinstance(group, str) for group in groups):
         raise bad_request(f"{kind}.spec.groups: expected strings")
-    if not spec.get("user") and not groups:
-        raise bad_request("at least one of user or group must be specified")
     return User(_text(spec, "user"), tuple(groups))
 
 

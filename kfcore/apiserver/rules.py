@@ -11,7 +11,7 @@ from typing import Any
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.cel import CompileError, EvaluationError, Expression, compile_expression, to_cel
 from kfcore.apiserver.schema import EMBEDDED
-from kfcore.apiserver.status import FieldError, forbidden_field, go_value, required
+from kfcore.apiserver.status import FieldError, forbidden_field, go_value, invalid_value, required
 
 RULES = "x-kubernetes-validations"
 _MESSAGE_LIMIT = 5120
@@ -179,32 +179,38 @@ _REASONS = ("FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "F
 _PATH_PART = re.compile(r"\.([^.\[\]]+)|\['((?:[^'\\]|\\.)*)'\]")
 
 
-def rule_problems(schema: Manifest, place: str, *, root: bool = True, correlatable: bool = True) -> list[FieldError]:
-    """What is wrong with the rules of a schema at `place`, in the words of the server that refuses such a CRD."""
+def rule_problems(schema: Manifest, place: str, *, root: bool = True, apart: str = "") -> list[FieldError]:
+    """What is wrong with the rules of a schema at `place`, in the words of the server that refuses such a CRD. `apart`
+    is within what values cannot be told to be the ones of before; empty: they can.
+    """
     errors: list[FieldError] = []
     for index, rule in enumerate(schema.get(RULES) or ()):
-        errors += _problems(rule, schema, f"{place}.{RULES}[{index}]", root=root, correlatable=correlatable)
+        errors += _problems(rule, schema, f"{place}.{RULES}[{index}]", root=root, apart=apart)
     for name, inner in (schema.get("properties") or {}).items():
         if isinstance(inner, dict):
-            inside = correlatable and schema.get("x-kubernetes-map-type") != "atomic"
-            errors += rule_problems(
-                inner, f"{place}.properties[{name}]", root=bool(inner.get(EMBEDDED)), correlatable=inside
-            )
+            inside = apart or (place if schema.get("x-kubernetes-map-type") == "atomic" else "")
+            errors += rule_problems(inner, f"{place}.properties[{name}]", root=bool(inner.get(EMBEDDED)), apart=inside)
     if isinstance(inner := schema.get("additionalProperties"), dict):
-        errors += rule_problems(inner, f"{place}.additionalProperties", root=False, correlatable=correlatable)
+        errors += rule_problems(inner, f"{place}.additionalProperties", root=False, apart=apart)
     if isinstance(inner := schema.get("items"), dict):
-        by_key = correlatable and schema.get("x-kubernetes-list-type") == "map"
-        errors += rule_problems(inner, f"{place}.items", root=bool(inner.get(EMBEDDED)), correlatable=by_key)
+        inside = apart or ("" if schema.get("x-kubernetes-list-type") == "map" else place)
+        errors += rule_problems(inner, f"{place}.items", root=bool(inner.get(EMBEDDED)), apart=inside)
     return errors
 
 
-def _problems(source: Any, schema: Manifest, place: str, *, root: bool, correlatable: bool) -> Iterator[FieldError]:
+def _problems(source: Any, schema: Manifest, place: str, *, root: bool, apart: str) -> Iterator[FieldError]:
     if not isinstance(source, dict) or not isinstance(source.get("rule"), str) or not source["rule"].strip():
         yield required(f"{place}.rule", "rule is not specified")
         return
     rule = Rule(source, schema, root)
     shown = go_value({name[0].upper() + name[1:]: source.get(name, _empty(name)) for name in _FIELDS})
     message = source.get("message")
+    for text in ("messageExpression", "fieldPath"):
+        if source.get(text) and not str(source[text]).strip():
+            why = f"{text} must be non-empty if specified"
+            where = f"{place}.{text}"
+            yield required(where, why) if text == "messageExpression" else invalid_value(where, source[text], why)
+            return
     if isinstance(message, str) and message and not message.strip():
         yield FieldError(
             "FieldValueInvalid", f"{place}.message", f"Invalid value: {go_value(message)}: message must be non-empty "
@@ -216,6 +222,8 @@ def _problems(source: Any, schema: Manifest, place: str, *, root: bool, correlat
             f"{place}.message",
             f"Invalid value: {go_value(message)}: message must not contain line breaks",
         )
+    elif "\n" in source["rule"].strip() and not message:
+        yield required(f"{place}.message", "message must be specified if rule contains line breaks")
     if (reason := source.get("reason")) is not None and reason not in _REASONS:
         listed = ", ".join(go_value(item) for item in sorted(_REASONS))
         yield FieldError(
@@ -232,18 +240,18 @@ def _problems(source: Any, schema: Manifest, place: str, *, root: bool, correlat
     expression = rule.expression
     if isinstance(expression, CompileError):
         yield FieldError("FieldValueInvalid", f"{place}.rule", f"Invalid value: {shown}: {expression}")
-    elif expression.transition and not correlatable:
+    elif expression.transition and apart:
         yield FieldError(
             "FieldValueInvalid",
             f"{place}.rule",
             f"Invalid value: {go_value(source['rule'])}: oldSelf cannot be used on the uncorrelatable portion of the "
-            f"schema within {place.rpartition('.' + RULES)[0]}",
+            f"schema within {apart}",
         )
     elif rule.optional and not expression.transition:
         yield FieldError(
             "FieldValueInvalid",
             f"{place}.optionalOldSelf",
-            "Invalid value: true: optionalOldSelf may not be set if oldSelf is not used in rule",
+            "Invalid value: true: may not be set if oldSelf is not used in rule",
         )
     if isinstance(problem := rule.message_expression, CompileError):
         why = str(problem).removeprefix("compilation failed: ")

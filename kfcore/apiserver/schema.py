@@ -27,6 +27,8 @@ def prune(value: Any, schema: Manifest, *, root: bool = False, place: str = "") 
             if key in own:
                 continue
             inside = f"{place}.{key}" if place else key
+            if type(value[key]) is float and value[key].is_integer():
+                value[key] = int(value[key])  # as Go writes it
             if key in properties:
                 removed += prune(value[key], properties[key], place=inside)
             elif isinstance(additional, dict):

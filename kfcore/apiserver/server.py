@@ -188,7 +188,7 @@ class ApiServer:
             query = {**request.query, "watch": "true"}
             request = msgspec.structs.replace(request, path=watched[1] + watched[2], query=query)
         route = find_route(self.kinds, request.path)
-        if "impersonate-user" in request.headers:
+        if "impersonate-user" in request.headers or "impersonate-group" in request.headers:
             request = impersonate(self._authorizer, request)
         check(self._authorizer, request, route)
         if route is None:

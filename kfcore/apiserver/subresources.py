@@ -29,6 +29,7 @@ from kfcore.apiserver.status import (
     method_not_allowed,
     no_such_resource,
     required,
+    unsupported,
 )
 from kfcore.apiserver.streaming import PodProcesses
 from kfcore.apiserver.writing import Writing, dry_run
@@ -108,6 +109,11 @@ class Subresources:
         body = check_kind(_BINDING, read_json(request.body, "Binding"), custom=False)
         target = body.get("target")
         node = target.get("name") if isinstance(target, dict) else None
+        metadata = body.get("metadata")
+        if isinstance(metadata, dict) and metadata.get("name") not in (None, route.name):
+            raise bad_request("name in URL does not match name in Binding object")
+        if isinstance(target, dict) and target.get("kind") not in (None, "", "Node"):
+            raise invalid(_BINDING, route.name, [unsupported("target.kind", target["kind"], ("Node", "<empty>"))])
         if not isinstance(node, str) or not node:
             raise invalid(_BINDING, route.name, [required("target.name")])
 
@@ -142,7 +148,7 @@ class Subresources:
         if not isinstance(options, dict):
             raise bad_request("deleteOptions must be an object")
         metadata = body.get("metadata") or {}
-        if isinstance(metadata, dict) and metadata.get("name") not in (None, route.name):
+        if not isinstance(metadata, dict) or metadata.get("name") != route.name:
             raise bad_request("name in URL does not match name in Eviction object")
         dry = dry_run(request, options)
         pod = self._objects.read(route.kind, route.namespace, route.name).manifest
@@ -217,6 +223,8 @@ class Subresources:
 
     def _finalize(self, route: Route, request: Request) -> Response:
         body = self._writing.manifest(route.kind, request)
+        if isinstance(spec := body.get("spec"), dict) and not spec.get("finalizers"):
+            spec.pop("finalizers", None)
         stored = self._objects.update(
             route.kind, route.namespace, route.name, lambda _: body, subresource="finalize", replaces=True
         )

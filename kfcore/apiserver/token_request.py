@@ -29,6 +29,7 @@ def respond(request: Request, account: Manifest, objects: Objects, authenticatio
     if not isinstance(audiences, list) or not all(isinstance(audience, str) for audience in audiences):
         raise bad_request("TokenRequest.spec.audiences: expected strings")
     metadata = account["metadata"]
+    _check_account(body.get("metadata") or {}, metadata)
     seconds = spec.get("expirationSeconds")
     if seconds is None:
         seconds = DEFAULT_SECONDS
@@ -55,6 +56,15 @@ def respond(request: Request, account: Manifest, objects: Objects, authenticatio
         "status": {"token": token, "expirationTimestamp": timestamp(expires)},
     }
     return Response(201, dict(JSON), encode_json(answer))
+
+
+def _check_account(given: Any, metadata: Manifest) -> None:
+    if not isinstance(given, dict):
+        raise bad_request("TokenRequest.metadata: expected an object")
+    for field in ("name", "namespace"):
+        if given.get(field) and given[field] != metadata[field]:
+            why = f"must match the service account {field} if specified"
+            raise invalid(TOKEN_REQUEST, metadata["name"], [invalid_value(f"metadata.{field}", given[field], why)])
 
 
 def _out_of_range(seconds: int) -> FieldError | None:

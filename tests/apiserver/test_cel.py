@@ -154,7 +154,7 @@ async def test_an_unchanged_value_may_be_what_the_schema_allows_no_more() -> Non
 
 PROPERTIES = {
     "s": TEXT,
-    "l": {"type": "array", "items": NUMBER},
+    "l": {"type": "array", "items": NUMBER, "maxItems": 100},
     "m": {"type": "object", "additionalProperties": TEXT},
     "at": {"type": "string", "format": "date-time"},
     "for": {"type": "string", "format": "duration"},
@@ -186,6 +186,12 @@ SPEC = {
         "isIP('10.0.0.1') && cidr('10.0.0.0/8').containsIP('10.2.3.4') && ip('::1').family() == 6",
         "sets.contains(self.l, [1, 2]) && sets.intersects(self.l, [9, 1]) && math.greatest(1, 2) == 2",
         "self.?s.orValue('x') == 'Hello'",
+        "!format.dns1035Label().validate('a-1').hasValue() && format.dns1035Label().validate('1a').hasValue()",
+        "format.named('uuid').hasValue() && !format.named('what').hasValue()",
+        "format.dns1123Subdomain().validate('A').value() != [] && !format.labelValue().validate(self.s).hasValue()",
+        "cidr('10.0.0.1/8').masked() == cidr('10.0.0.0/8') && cidr('10.0.0.1/8').ip() == ip('10.0.0.1')",
+        "ip('10.0.0.1').isGlobalUnicast() && ip('fe80::1').isLinkLocalUnicast() && !ip('::1').isLinkLocalMulticast()",
+        "ip.isCanonical('::1') && !ip.isCanonical('0:0::1')",
     ],
 )
 async def test_the_language_has_what_kubernetes_documents(rule: str) -> None:
@@ -202,6 +208,9 @@ async def test_the_language_has_what_kubernetes_documents(rule: str) -> None:
         ("1 + 1", "rule", "must evaluate to a bool"),
         ("self.text.frobnicate()", "rule", "undeclared reference to 'frobnicate'"),
         ("", "rule", "rule is not specified"),
+        ("true\n&& true", "message", "message must be specified if rule contains line breaks"),
+        ({"rule": "true", "messageExpression": " "}, "messageExpression", "must be non-empty if specified"),
+        ({"rule": "true", "fieldPath": " "}, "fieldPath", "fieldPath must be non-empty if specified"),
         ({"rule": "true", "messageExpression": "1"}, "messageExpression", "must evaluate to a string"),
         ({"rule": "true", "fieldPath": ".nowhere"}, "fieldPath", "does not refer to a valid field"),
         ({"rule": "true", "reason": "Because"}, "reason", "Unsupported value"),

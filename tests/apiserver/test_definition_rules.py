@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conversing import Conversation
+from conversing import MERGE, Conversation
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.server import ApiServer
@@ -166,3 +166,51 @@ async def test_a_conversion_says_nothing_of_webhooks_unless_it_is_one() -> None:
     assert await said(crd) == (
         "spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not set to Webhook"
     )
+
+
+async def test_a_list_whose_items_cannot_be_told_apart_is_named_for_a_rule_about_what_they_were() -> None:
+    rule = [{"rule": "self == oldSelf"}]
+    items = {"type": "string", "maxLength": 9, "x-kubernetes-validations": rule}
+    assert await said(a_crd(with_a(type="array", maxItems=9, items=items))) == (
+        f'{A}.items.x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the '
+        f"uncorrelatable portion of the schema within {A}"
+    )
+
+
+async def test_stored_versions_are_those_of_the_definition() -> None:
+    ask = Conversation(ApiServer(clock=FakeClock()))
+    await ask.created(CRDS.partition("?")[0], a_crd())
+    status = f"{CRDS.partition('?')[0]}/widgets.example.com/status"
+    for stored, why in (
+        ([], "status.storedVersions: Invalid value: null: must have at least one stored version"),
+        (["v9"], "must have the storage version v1"),
+    ):
+        assert why in await ask.refusal("PATCH", status, {"status": {"storedVersions": stored}}, MERGE)
+
+
+@pytest.mark.parametrize(
+    ("embedded", "why"),
+    [
+        ({}, "[spec.a.apiVersion: Required value: must not be empty, spec.a.kind: Required value: must not be empty]"),
+        ({"apiVersion": "a/b/c", "kind": "K"},
+         'spec.a.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c'),
+        ({"apiVersion": "v1", "kind": "K", "metadata": {"labels": {"-": "x"}}},
+         'spec.a.metadata.labels: Invalid value: "-": name part must consist'),
+        ({"apiVersion": "v1", "kind": "K", "metadata": {"name": 1}}, 'spec.a.metadata: Invalid value: {"name":1}: '),
+    ],
+)  # fmt: skip
+async def test_an_object_inside_of_an_object_is_one(embedded: Manifest, why: str) -> None:
+    ask = Conversation(ApiServer(clock=FakeClock()))
+    schema = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    await ask.created(CRDS.partition("?")[0], a_crd(with_a(**schema)))
+    widget = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"a": embedded}}
+    refused = await ask.refusal("POST", "/apis/example.com/v1/namespaces/default/widgets", widget)
+    assert refused.startswith(f'422 Widget.example.com "w" is invalid: {why}')
+
+
+async def test_numbers_are_stored_as_they_are_written_in_go() -> None:
+    ask = Conversation(ApiServer(clock=FakeClock()))
+    await ask.created(CRDS.partition("?")[0], a_crd(with_a(type="integer")))
+    body = b'{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"w"},"spec":{"a":2.0}}'
+    _, made = await ask("POST", "/apis/example.com/v1/namespaces/default/widgets", body)
+    assert isinstance(made["spec"]["a"], int)

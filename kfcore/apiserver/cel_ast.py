@@ -1,0 +1,108 @@
+"""The syntax tree of a compiled CEL expression: read from the CheckedExpr message that the evaluator serializes.
+
+Only what an estimate of costs needs: no types, no source positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_EXPRESSION = 4
+_STRING = 6
+
+
+@dataclass(frozen=True)
+class Node:
+    """`kind` is `const`, `ident`, `select`, `has`, `call`, `list`, `struct` or `loop`.
+
+    `name` is an identifier, a field or a function. `parts` are a select's operand, a call's target (if any) and
+    arguments, a list's items, a struct's keys and values, or a loop's range, initial value, condition, step and result.
+    """
+
+    kind: str
+    name: str = ""
+    parts: tuple[Node, ...] = ()
+    member: bool = False
+    variables: tuple[str, ...] = ()
+    """Of a loop: what it calls an item, and what it gathers."""
+    size: int | None = None
+    """Of a constant that is text: its length."""
+
+
+def parse(serialized: bytes) -> Node:
+    message = b"".join(value for number, value in _fields(serialized) if number == 2 and isinstance(value, bytes))
+    return _node(_only(message, _EXPRESSION))
+
+
+def _node(data: bytes) -> Node:
+    for number, value in _fields(data):
+        if not isinstance(value, bytes):
+            continue
+        match number:
+            case 3:
+                return Node("const", size=_length(value))
+            case 4:
+                return Node("ident", _text(value, 1))
+            case 5:
+                tested = any(field == 3 and found for field, found in _fields(value))
+                return Node("has" if tested else "select", _text(value, 2), (_node(_only(value, 1)),))
+            case 6:
+                target, arguments = _all(value, 1), _all(value, 3)
+                return Node("call", _text(value, 2), tuple(map(_node, target + arguments)), bool(target))
+            case 7:
+                return Node("list", parts=tuple(map(_node, _all(value, 1))))
+            case 8:
+                entries = [part for entry in _all(value, 2) for part in (*_all(entry, 3), *_all(entry, 4))]
+                return Node("struct", parts=tuple(map(_node, entries)))
+            case 9:
+                parts = tuple(_node(_only(value, field)) for field in (2, 4, 5, 6, 7))
+                return Node("loop", parts=parts, variables=(_text(value, 1), _text(value, 3)))
+    return Node("const")
+
+
+def _length(constant: bytes) -> int | None:
+    for number, value in _fields(constant):
+        if isinstance(value, bytes):
+            return len(value.decode()) if number == _STRING else len(value)
+    return None
+
+
+def _text(data: bytes, field: int) -> str:
+    return _only(data, field).decode()
+
+
+def _only(data: bytes, field: int) -> bytes:
+    return next(iter(_all(data, field)), b"")
+
+
+def _all(data: bytes, field: int) -> list[bytes]:
+    return [value for number, value in _fields(data) if number == field and isinstance(value, bytes)]
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
+    """The fields of a protobuf message, by their numbers."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        match key & 7:
+            case 0:
+                value, at = _varint(data, at)
+                yield key >> 3, value
+            case 2:
+                length, at = _varint(data, at)
+                yield key >> 3, data[at : at + length]
+                at += length
+            case wire:
+                at += 8 if wire == 1 else 4
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
