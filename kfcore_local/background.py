@@ -17,8 +17,10 @@ from pathlib import Path
 from kfcore_local import instances
 from kfcore_local.instances import Instance, InstanceError
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
+"""It takes one; but a machine may be busy, or its disk slow, and whether the process still lives is seen before."""
 POLL_SECONDS = 0.02
+ANSWER_SECONDS = 20.0
 OK, FAILED, BAD_INPUT = 0, 1, 2
 
 
@@ -99,7 +101,7 @@ def _pods(instance: Instance) -> str:
         request = urllib.request.Request(
             f"{instance.url}/api/v1/pods", headers={"Authorization": f"Bearer {instance.token}"}
         )
-        with urllib.request.urlopen(request, timeout=5, context=context) as response:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as response:
             items = json.load(response)["items"]
     except (OSError, ValueError, LookupError) as error:
         return f"no answer ({error})"

@@ -22,7 +22,6 @@ from pathlib import Path
 from kfcore_local import kept_secrets
 
 DEFAULT_NAME = "kfcore"
-LOCK_TRIES = 5
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _LOCK, _FACTS, _LOG = "lock", "instance.json", "log"
 
@@ -111,14 +110,22 @@ def claimed(name: str | None) -> Iterator[tuple[str, Path]]:
 
 
 def _locked(descriptor: int) -> bool:
-    for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.005)  # somebody may just be looking whether it is held
-        else:
-            return True
-    return False
+    while not _held(descriptor, fcntl.LOCK_EX):
+        if not _held(descriptor, fcntl.LOCK_SH):
+            return False  # a cluster has it
+        # Somebody just looks whether it is held, however long a busy machine takes for that.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(0.005)
+    return True
+
+
+def _held(descriptor: int, kind: int) -> bool:
+    """Whether a lock can be had now."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def enter(instance: Instance, directory: Path) -> None:

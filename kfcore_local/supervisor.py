@@ -28,7 +28,7 @@ TERMINATE = b"T"
 KILL = b"K"
 
 LINUX = sys.platform == "linux"
-GIVE_UP_AFTER = 5.0
+GIVE_UP_AFTER = 30.0
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ENDING_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)

@@ -9,6 +9,11 @@ from typing import Protocol
 
 import msgspec
 
+GOODBYE_SECONDS = 300.0
+"""How long the client of a conversation that is over may take to read the rest of it, and to hang up: who closes on one
+that has not read all takes it away from him.
+"""
+
 
 class Request(msgspec.Struct, frozen=True):
     """One call. `path` is percent-decoded and without the query; header names are lower-case.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from kfcore.apiserver import channels, tunnel
-from kfcore.apiserver.request import Upgrade
+from kfcore.apiserver.request import GOODBYE_SECONDS, Upgrade
 from kfcore.apiserver.spdy import (
     FIN,
     GOAWAY,
@@ -38,7 +38,6 @@ _STREAMS = {
 _ENDED = bytes([channels.CLOSE, channels.STDIN])
 _PIECE = 64 * 1024
 _AHEAD = 1024 * 1024
-_GOODBYE_SECONDS = 1.0
 
 
 class _Received:
@@ -171,7 +170,7 @@ class _Streams:
                 await self._connection.send(data_frame(stream, b"", last=True))
         await self._connection.send(goaway_frame())
         with suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_SECONDS):
+            async with asyncio.timeout(GOODBYE_SECONDS):
                 while await self._connection.receive() is not None:
                     pass
 

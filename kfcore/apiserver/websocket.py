@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from kfcore.apiserver.request import Upgrade
+from kfcore.apiserver.request import GOODBYE_SECONDS, Upgrade
 
 MESSAGE_LIMIT = 4 * 1024 * 1024
 
@@ -37,7 +37,7 @@ class _Socket:
 async def converse(http: web.BaseRequest, upgrade: Upgrade) -> web.StreamResponse:
     """Hold the conversation of `upgrade` over the connection of `http`."""
     websocket = web.WebSocketResponse(
-        protocols=upgrade.protocols, max_msg_size=MESSAGE_LIMIT, compress=False, timeout=1.0
+        protocols=upgrade.protocols, max_msg_size=MESSAGE_LIMIT, compress=False, timeout=GOODBYE_SECONDS
     )
     try:
         await websocket.prepare(http)

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from kfcore_local.isolation.hub import main; main()"
 _PACKAGES = str(Path(__file__).parents[2])
-_READY_WITHIN = 10.0
+_READY_WITHIN = 60.0
 _MESSAGE_BYTES = 65536
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from patience import PATIENCE, eventually, wait_until
 from kfcore.api.core import Pod
 from kfcore.api.meta import Manifest, untyped
 from kfcore.client.cluster import ClusterClient
+from kfcore_local import instances
+from kfcore_local.instances import InstanceError
 
 KFCORE = str(Path(sys.executable).with_name("kfcore"))
 POD = untyped(Pod.resource)
@@ -101,6 +105,21 @@ def test_one_that_cannot_come_up_says_why(home: Home) -> None:
     assert ended.returncode == 2
     assert "as a data directory" in ended.stderr
     assert home.local("up", "--name", "No Name").stderr.startswith("'No Name' is no name for a cluster")
+
+
+def test_a_name_is_free_however_long_somebody_looks_whether_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with instances.claimed("mine") as (_, directory):
+        assert instances.is_alive("mine")
+    looking = (directory / "lock").open()
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as `status` does; on a busy machine its turn may end before it lets go
+    end = threading.Timer(0.2, looking.close)
+    end.start()
+    with instances.claimed("mine") as (name, _), pytest.raises(InstanceError), instances.claimed(name):
+        pass
+    end.join()
 
 
 def test_one_that_was_killed_leaves_its_name_free(home: Home) -> None:
