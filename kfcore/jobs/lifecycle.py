@@ -18,7 +18,7 @@ from kfcore.jobs import run_policy
 from kfcore.jobs.lost_nodes import remove_lost
 from kfcore.jobs.naming import REPLICA_TYPE, job_labels
 from kfcore.jobs.owned import OwnedObjects
-from kfcore.jobs.replicas import Replicas, exit_code
+from kfcore.jobs.replicas import Replicas, ended_at, exit_code
 from kfcore.jobs.restarting import Failures, count_restarts, failures_of, restarts_so_far, to_recreate
 from kfcore.jobs.status import (
     CREATED,
@@ -132,6 +132,7 @@ def settle(
     if final:
         _fail(controller, work, *final[0])
         return None
+    _announce_tolerated(work, failures, controller.container_name)
     restarting = [name for name in replicas if failures.retried.get(name) or failures.disrupted.get(name)]
     # While failed pods wait for their time, Restarting stands; it would be a new one if Running came in between.
     stands = restarting and status.is_true(RESTARTING) and status.conditions[-1].type == RESTARTING
@@ -234,6 +235,18 @@ async def _remove_lost(controller: JobController[Any], work: Pass[JobT]) -> date
     if patience is None:
         return None
     return await remove_lost(controller.client, work.owned, work.pods, work.status.now, patience)
+
+
+def _announce_tolerated(work: Pass[JobT], failures: Failures, container: str) -> None:
+    """Tell of replicas that failed for good and are done without: those that ended last, by how many more there are."""
+    failed: dict[str, list[Pod]] = {}
+    for group, pod in failures.final:
+        failed.setdefault(group.type, []).append(pod)
+    for name, pods in failed.items():
+        known = work.status.old.replica_statuses.get(name)
+        new = work.status.counts[name].failed - (known.failed if known is not None else 0)
+        if new > 0:
+            _announce_exits(work, sorted(pods, key=ended_at)[-new:], container)
 
 
 def _announce_exits(work: Pass[JobT], pods: Sequence[Pod], container: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -93,6 +94,12 @@ def exit_code(pod: Pod, container: str) -> int | None:
         if status.name == container and status.state.terminated is not None:
             return status.state.terminated.exit_code
     return None
+
+
+def ended_at(pod: Pod) -> datetime:
+    """When the last of a pod's containers ended; the beginning of time where that is not known."""
+    ends = [status.state.terminated for status in pod.status.container_statuses]
+    return max((end.finished_at for end in ends if end and end.finished_at), default=datetime.min.replace(tzinfo=UTC))
 
 
 def is_final(pod: Pod, spec: ReplicaSpec, container: str) -> bool:

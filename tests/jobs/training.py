@@ -12,7 +12,7 @@ from pydantic import Field
 
 from kfcore.api.core import Event, Pod, Service
 from kfcore.api.jobs import Job, JobSpec, ReplicaSpec
-from kfcore.api.meta import Manifest, untyped
+from kfcore.api.meta import Manifest, rfc3339, untyped
 from kfcore.api.resource import Resource
 from kfcore.client.errors import ServiceUnavailable
 from kfcore.controller.controller import Result
@@ -150,7 +150,7 @@ class Training:
         for name in pods or await self.pods():
             state: Manifest = {"running": {}} if phase == "Running" else {"waiting": {}}
             if exit_code is not None:
-                state = {"terminated": {"exitCode": exit_code}}
+                state = {"terminated": {"exitCode": exit_code, "finishedAt": rfc3339(self.clock.now())}}
             status = {
                 "name": self.controller_type.container_name,
                 "image": "",

@@ -284,3 +284,13 @@ async def test_a_restart_is_told_in_the_words_that_users_know(failed: str) -> No
     assert (await training.job()).status.conditions[-1].message == (
         f"job tf is restarting because {replica_type} replica(s) failed."
     )
+
+
+async def test_the_end_of_a_dynamic_worker_that_is_done_without_is_told_once() -> None:
+    training = await running(a_tf_job(PS=1, Worker=3, spec={"enableDynamicWorker": True}))
+    for worker, code in (("tf-worker-1", 3), ("tf-worker-0", 4)):
+        await training.set(worker, phase="Failed", exit_code=code)
+        await training.after(60)
+        await training.reconciled()
+    told = ["Pod: default.tf-worker-1 exited with code 3", "Pod: default.tf-worker-0 exited with code 4"]
+    assert await training.events("ExitedWithCode") == told
