@@ -70,8 +70,16 @@ def test_exec_with_a_terminal_has_one_of_the_clients_size(cluster: Cluster) -> N
 
 
 def test_ctrl_c_in_a_terminal_interrupts_the_command(cluster: Cluster) -> None:
+    # It sleeps again and again: a shell that is interrupted between its fork and the program waits for that to end.
     with _terminal(
-        cluster, "exec", "-it", "server", "--", "sh", "-c", "trap 'echo cut; exit' INT; echo up; sleep 1000"
+        cluster,
+        "exec",
+        "-it",
+        "server",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo cut; exit' INT; echo up; while :; do sleep 0.1; done",
     ) as t:
         _read_until(t, b"up")
         os.write(t, b"\x03")
