@@ -27,6 +27,7 @@ MARK = "KFCORE_CONTAINER"
 
 _TERMINATE = b"T"
 _KILL = b"K"
+_MOST_EARLY = 64 * 1024
 _OUTPUT_AFTER_EXIT = 1.0
 
 
@@ -70,21 +71,31 @@ class ContainerProcess:
         self._told = b""
         self._input: int | None = None
         self._terminal: int | None = None
+        self._early: list[tuple[str, bytes]] | None = None
+        self._early_bytes = 0
         self.listeners: set[Callable[[str, bytes], None]] = set()
         """Told of what the process prints, by stream, beside its log."""
 
     @classmethod
     async def start(
-        cls, command: Command, output: ContainerLog, mark: str, *, stdin: bool = False, tty: bool = False
+        cls,
+        command: Command,
+        output: ContainerLog,
+        mark: str,
+        *,
+        stdin: bool = False,
+        tty: bool = False,
+        keep: bool = False,
     ) -> Self:
         """Start `command` with its output in a log, and with an input or a terminal to attach to where they are
-        wanted. Raises StartFailed.
+        wanted. `keep` what it prints for the first that attaches. Raises StartFailed.
         """
         if tty:
             master, terminal = os.openpty()
             process = await cls._start_with(command, mark, Stdio(terminal, terminal, terminal, tty=True), [master])
             process._input = master if stdin else None
             process._terminal = master
+            process._early = [] if keep else None
             process._collect(master, "stdout", output)
             return process
         in_read, in_write = os.pipe() if stdin else (os.open(os.devnull, os.O_RDONLY), None)
@@ -93,6 +104,7 @@ class ContainerProcess:
         kept = [fd for fd in (in_write, out_read, err_read) if fd is not None]
         process = await cls._start_with(command, mark, Stdio(in_read, out_write, err_write), kept)
         process._input = in_write
+        process._early = [] if keep else None
         process._collect(out_read, "stdout", output)
         process._collect(err_read, "stderr", output)
         return process
@@ -160,6 +172,18 @@ class ContainerProcess:
         """The other side of its terminal; None when it has none."""
         return self._terminal
 
+    def _keep_early(self, stream: str, data: bytes) -> None:
+        if self._early is not None:
+            self._early.append((stream, data))
+            self._early_bytes += len(data)
+            if self._early_bytes > _MOST_EARLY:
+                self._early = None  # it is not waiting for somebody to talk to
+
+    def take_early(self) -> list[tuple[str, bytes]]:
+        """What it has printed so far, for the first that asks, where it was to be kept."""
+        early, self._early = self._early, None
+        return early or []
+
     def close_input(self) -> None:
         """End its stdin. A terminal's goes on."""
         if self._input is not None and self._terminal is None:
@@ -202,6 +226,7 @@ class ContainerProcess:
                 data = b""  # a terminal that nobody has open any more
             if data:
                 output.write(stream, data)
+                self._keep_early(stream, data)
                 for listener in tuple(self.listeners):
                     listener(stream, data)
             else:

@@ -148,7 +148,12 @@ class ContainerRunner:
         self._event("Created", f"Created container: {container.name}")
         try:
             process = await ContainerProcess.start(
-                command, self.log, record.container_id, stdin=container.stdin, tty=container.tty
+                command,
+                self.log,
+                record.container_id,
+                stdin=container.stdin,
+                tty=container.tty,
+                keep=container.stdin_once,
             )
         except (StartFailed, OSError) as error:
             self.log.close()

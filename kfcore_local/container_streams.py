@@ -63,8 +63,9 @@ async def execute(command: Command, container: ContainerProcess, mark: str, stre
 async def attach(process: ContainerProcess, streams: Streams, *, once: bool) -> int:
     """Pass on what the container prints from now on, and give it what the client types, until it ends; its exit code.
 
-    `once`: the container's input ends with the first client that had it. Raises BadRequest for a terminal that the
-    container does not have.
+    `once`: the container's input ends with the first client that had it. Such a container was started to be talked to
+    (`kubectl run -it`): that client sees what it has printed before, its first prompt for one. Raises BadRequest for a
+    terminal that the container does not have.
     """
     if streams.tty and process.terminal is None:
         raise BadRequest("unable to use a TTY: the container did not allocate one")
@@ -88,8 +89,11 @@ async def attach(process: ContainerProcess, streams: Streams, *, once: bool) -> 
         beside.append(asyncio.ensure_future(_resize(process.terminal, streams)))
     ending = asyncio.ensure_future(process.wait())
     ending.add_done_callback(lambda _: put(None))
+    early = process.take_early()
     process.listeners.add(listen)
     try:
+        for stream, data in early:
+            await streams.write(stream, data)
         while not lost and (piece := await pieces.get()) is not None:
             await streams.write(*piece)
         if lost:

@@ -203,6 +203,7 @@ class Container(Struct, frozen=True):
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    target_container_name: str = ""
 
     @property
     def is_sidecar(self) -> bool:

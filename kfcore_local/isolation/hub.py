@@ -250,20 +250,18 @@ class Hub:
             raise OSError("the pod's namespaces are gone")
         joined, steps = -1, self._plan()
         if request["what"] == "run":
-            self._choose_pid_space(pod)
+            if request["target"]:
+                self._join_processes(self._container(request["target"]))
+            else:
+                self._choose_pid_space(pod)
         else:
-            container = self._containers.get(request["container"])
-            if container is None:
-                raise OSError("the container does not run")
+            container = self._container(request["container"])
             joined = _namespace(str(container), "mnt")
-            namespace = _namespace(str(container), "pid")
             try:
-                syscalls.setns(namespace, CLONE_NEWPID)
+                self._join_processes(container)
             except OSError:
                 os.close(joined)
                 raise
-            finally:
-                os.close(namespace)
         try:
             pid = os.fork()
         except OSError:
@@ -282,6 +280,21 @@ class Hub:
             supervisor.tell(f"failed {error}")
         finally:
             os._exit(0)
+
+    def _container(self, mark: str) -> int:
+        """The supervisor of a container that runs, by its mark or how that begins."""
+        found = next((pid for own, pid in self._containers.items() if own.startswith(mark)), None)
+        if found is None:
+            raise OSError("the container does not run")
+        return found
+
+    def _join_processes(self, container: int) -> None:
+        """For children from here on: the PID namespace of a container."""
+        namespace = _namespace(str(container), "pid")
+        try:
+            syscalls.setns(namespace, CLONE_NEWPID)
+        finally:
+            os.close(namespace)
 
     def _choose_pid_space(self, pod: Pod) -> None:
         """For children from here on: a new one, or that of the pod."""

@@ -285,16 +285,21 @@ def _wait_for_room(control: socket.socket) -> None:
 
 
 class PodLauncher(msgspec.Struct, frozen=True):
-    """A `Launcher` of a pod's containers. `container` is the mark of the one that commands are to join, if any."""
+    """A `Launcher` of a pod's containers. `container` is the mark of the one that commands are to join, if any;
+    `target` is the name of the one whose processes a new one is to see.
+    """
 
     hub: Hub
     namespaces: PodNamespaces
     place: Mapping[str, Any]
     container: str = ""
+    target: str = ""
 
     def launch(self, spec: Mapping[str, Any], mark: str, descriptors: Descriptors) -> Supervisor:
         what = "exec" if self.container else "run"
-        request = {"what": what, "uid": self.namespaces.uid, "mark": mark, "container": self.container}
+        uid = self.namespaces.uid
+        target = f"kfcore://{uid}/{self.target}/" if self.target else ""
+        request = {"what": what, "uid": uid, "mark": mark, "container": self.container, "target": target}
         return self.hub.launch(request, {**self.place, **spec}, descriptors)
 
     def beside(self, mark: str) -> PodLauncher:

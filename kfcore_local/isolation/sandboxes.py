@@ -53,8 +53,9 @@ class IsolatedSandboxes:
                 f"servers at {HOST_NAME}, and its ports are opened on this machine's loopback"
             )
         if asked := [name for name, given in (("hostPID", spec.host_pid), ("hostIPC", spec.host_ipc)) if given]:
+            them = f"{' and '.join(asked)} {'are' if len(asked) > 1 else 'is'}"
             parts.append(
-                f"{' and '.join(asked)} not offered to isolated pods: kfcore local --isolation none shares them"
+                f"{them} not offered to isolated pods: kfcore local up --isolation none shares all that it has"
             )
         return "; ".join(parts)
 
@@ -77,4 +78,5 @@ class IsolatedSandboxes:
             "files": pod_files.files(pod, address, GATEWAY, upstream_searches()),
             "mounts": [(self._tools, "", self._tools, True), *mounted, *own],
         }
-        return Place(PodLauncher(self._hub, namespaces, place), directory)
+        launcher = PodLauncher(self._hub, namespaces, place, target=wanted.container.target_container_name)
+        return Place(launcher, directory)

@@ -95,7 +95,7 @@ async def test_a_pod_of_the_machines_network_has_its_ports_there_and_is_told_wha
     assert await heard_at(port) == b"from the pod"
     said = await told(pods, "NotOffered")
     assert "host.kfcore.internal" in said
-    assert "hostPID not offered to isolated pods" in said
+    assert "hostPID is not offered to isolated pods" in said
 
 
 async def test_replicas_of_the_machines_network_run_side_by_side(pods: Pods) -> None:

@@ -10,6 +10,7 @@ from isolated import Pods, isolated_cluster, needs_namespaces
 from one_machine import POD, a_container, a_pod
 
 from kfcore.api.meta import Manifest
+from kfcore.client.interface import PatchType
 
 pytestmark = needs_namespaces
 
@@ -80,3 +81,25 @@ async def test_a_container_that_shares_processes_is_started_again_beside_the_oth
 
     pod = await pods.until("pod", again)
     assert [item["restartCount"] for item in pod["status"]["containerStatuses"] if item["name"] == "main"] == [0]
+
+
+async def test_a_debugging_container_sees_the_processes_of_its_target(pods: Pods) -> None:
+    target = a_container("sh", "-c", ": the-other-one; while :; do sleep 0.05; done", name="target")
+    await pods.client.create(POD, a_pod("pod", target, terminationGracePeriodSeconds=0))
+    await pods.until("pod", lambda pod: (pod.get("status") or {}).get("phase") == "Running")
+    look = "grep -q 'the-[o]ther-one' /proc/[0-9]*/cmdline"
+    debuggers = [
+        {**a_container("sh", "-c", look, name="looks"), "targetContainerName": "target"},
+        a_container("sh", "-c", look, name="alone"),
+    ]
+    body = {"spec": {"ephemeralContainers": debuggers}}
+    options: Any = {"patch_type": PatchType.STRATEGIC, "subresource": "ephemeralcontainers"}
+    await pods.client.patch(POD, "pod", "default", body, **options)
+
+    def codes(pod: Manifest) -> list[int | None]:
+        statuses = (pod.get("status") or {}).get("ephemeralContainerStatuses") or []
+        found = {item["name"]: (item["state"].get("terminated") or {}).get("exitCode") for item in statuses}
+        return [found.get(name) for name in ("looks", "alone")]
+
+    pod = await pods.until("pod", lambda pod: None not in codes(pod))
+    assert codes(pod) == [0, 1]
