@@ -34,7 +34,7 @@ _EVENT_FIELDS = (
 )  # fmt: skip
 _REGARDING = {
     field.replace("involvedObject", "regarding"): field for field in _EVENT_FIELDS if field.startswith("involved")
-}
+} | {"reportingController": "reportingComponent"}
 
 
 def _object(manifest: Manifest, name: str) -> Manifest:

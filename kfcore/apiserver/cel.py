@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import base64
 import re
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.cel_ast import Node, parse
+from kfcore.apiserver.cel_costs import of_self
 from kfcore.apiserver.cel_macros import one_variable, with_optionals
+from kfcore.apiserver.cel_names import escape
+from kfcore.apiserver.cel_types import kind_of, type_problems
 
 if TYPE_CHECKING:
     from cel_expr_python import cel
 
-_RESERVED = frozenset({
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
-    "loop", "package", "namespace", "return", "var", "void", "while",
-})  # fmt: skip
 _PRESERVE, _INT_OR_STRING = "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"
 _STRING_LITERAL = re.compile(r"r?\"(?:[^\"\\]|\\.)*\"|r?'(?:[^'\\]|\\.)*'")
 _CHAIN = re.compile(r"(?<![\w.])(?P<has>has\()?\s*(?P<path>(?:self|oldSelf)(?:\.[A-Za-z_]\w*(?!\w*\s*\())*)")
@@ -51,10 +51,9 @@ class Expression:
         self._optional = optional
         self.transition = transition
 
-    @property
-    def serialized(self) -> bytes:
-        """The checked expression, as CEL's message of it."""
-        return bytes(self._compiled.serialize())
+    @cached_property
+    def tree(self) -> Node:
+        return parse(bytes(self._compiled.serialize()))
 
     def evaluate(self, value: Any, previous: Any, *, has_previous: bool) -> Any:
         """Raises EvaluationError. `value` and `previous` are as `to_cel` gives them."""
@@ -97,9 +96,15 @@ def compile_expression(text: str, schema: Manifest, result: str, *, root: bool, 
     source = _BINDING.format(source) if optional and transition else source
     compiled = _compiled(source, signature(schema, root=root))
     found = compiled.return_type().name().lower()
-    if found not in (result, "dyn"):
+    expression = Expression(compiled, schema, optional=optional and transition, transition=transition)
+    variables = of_self(schema)
+    problems = [why for _, why in type_problems(expression.tree, variables)]
+    if problems:
+        listed = "\n".join(f"ERROR: <input>:1:1: {why}" for why in problems)
+        raise CompileError(f"compilation failed: {listed}\n | {text}")
+    if found not in (result, "dyn") or (kind_of(expression.tree, variables) or result) != result:
         raise CompileError(f"cel expression must evaluate to a {result}")
-    return Expression(compiled, schema, optional=optional and transition, transition=transition)
+    return expression
 
 
 def _check_fields(text: str, schema: Manifest, *, root: bool) -> str:
@@ -195,14 +200,6 @@ def signature(schema: Manifest, *, root: bool = False) -> str:
         case "boolean":
             return "bool"
     return "dyn"
-
-
-def escape(name: str) -> str:
-    """A field's name as expressions write it."""
-    if name in _RESERVED:
-        return f"__{name}__"
-    name = name.replace("__", "__underscores__")
-    return name.replace(".", "__dot__").replace("-", "__dash__").replace("/", "__slash__")
 
 
 def to_cel(value: Any, schema: Manifest, *, root: bool = False) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 _EXPRESSION = 4
 _STRING = 6
+_CONSTANTS = {2: "bool", 3: "int", 4: "uint", 5: "double", 6: "string", 7: "bytes"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Node:
     variables: tuple[str, ...] = ()
     """Of a loop: what it calls an item, and what it gathers."""
     size: int | None = None
-    """Of a constant that is text: its length."""
+    """Of a constant that is text: its length. Its `name` is its type, empty for null."""
 
 
 def parse(serialized: bytes) -> Node:
@@ -41,7 +42,7 @@ def _node(data: bytes) -> Node:
             continue
         match number:
             case 3:
-                return Node("const", size=_length(value))
+                return Node("const", _kind(value), size=_length(value))
             case 4:
                 return Node("ident", _text(value, 1))
             case 5:
@@ -59,6 +60,10 @@ def _node(data: bytes) -> Node:
                 parts = tuple(_node(_only(value, field)) for field in (2, 4, 5, 6, 7))
                 return Node("loop", parts=parts, variables=(_text(value, 1), _text(value, 3)))
     return Node("const")
+
+
+def _kind(constant: bytes) -> str:
+    return _CONSTANTS.get(next((number for number, _ in _fields(constant)), 0), "")
 
 
 def _length(constant: bytes) -> int | None:

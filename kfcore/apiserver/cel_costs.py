@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.cel import Expression, escape
-from kfcore.apiserver.cel_ast import Node, parse
+from kfcore.apiserver.cel_ast import Node
+from kfcore.apiserver.cel_names import escape
 from kfcore.apiserver.cel_sizes import UNKNOWN, most_elements
 
 RULE_LIMIT, DEFINITION_LIMIT = 10_000_000, 100_000_000
@@ -30,7 +30,7 @@ _PARSING = frozenset({
 _TIMES = ("date", "date-time", "duration")
 
 
-class _Value(msgspec.Struct, frozen=True):
+class Value(msgspec.Struct, frozen=True):
     """What is known of a value: its schema, and its size where that is not the schema's to say. What is not known is
     taken to be small: a rule is refused for what it surely may cost.
     """
@@ -49,13 +49,17 @@ class _Value(msgspec.Struct, frozen=True):
         return self.schema is not None and self.schema.get("type") == "string"
 
 
-_SCALAR = _Value(size=1)
+_SCALAR = Value(size=1)
 
 
-def cost_of(expression: Expression) -> int:
-    """The most that one evaluation costs."""
-    roots = {name: _Value(expression.schema) for name in ("self", "oldSelf", "__oldSelf")}
-    return _Estimate(roots).cost(parse(expression.serialized))
+def cost_of(node: Node, schema: Manifest) -> int:
+    """The most that one evaluation of an expression about a value of `schema` costs."""
+    return of_self(schema).cost(node)
+
+
+def of_self(schema: Manifest) -> Estimate:
+    """What is known of an expression's variables, of which `schema` is that of the value that it is about."""
+    return Estimate({name: Value(schema) for name in ("self", "oldSelf", "__oldSelf")})
 
 
 def too_costly(what: str, cost: int, limit: int) -> str:
@@ -65,8 +69,10 @@ def too_costly(what: str, cost: int, limit: int) -> str:
     return f"{what} exceeds budget by factor of {factor} ({_ADVICE})"
 
 
-class _Estimate:
-    def __init__(self, variables: dict[str, _Value]) -> None:
+class Estimate:
+    """Of expressions whose variables are known."""
+
+    def __init__(self, variables: dict[str, Value]) -> None:
         self._variables = variables
 
     def cost(self, node: Node) -> int:
@@ -89,15 +95,18 @@ class _Estimate:
 
     def _loop(self, node: Node) -> int:
         range_, initial, condition, step, result = node.parts
-        item, gathered = node.variables
         begin = self.cost(range_) + self.cost(initial)
-        over = self.value(range_)
+        inside = self.inside(node)
+        each = inside.cost(condition) + inside.cost(step)
+        return begin + _times(self.value(range_).most, each) + inside.cost(result)
+
+    def inside(self, loop: Node) -> Estimate:
+        """The same with what a loop's variables are."""
+        range_, initial, *_ = loop.parts
+        item, gathered = loop.variables
         once = range_.kind == "list" and not range_.parts  # a variable is bound, and nothing repeated
-        inside = _Estimate(
-            {**self._variables, item: _item_of(over), gathered: self.value(initial) if once else _Value()}
-        )
-        times = over.most
-        return begin + _times(times, inside.cost(condition) + inside.cost(step)) + inside.cost(result)
+        found = {item: _item_of(self.value(range_)), gathered: self.value(initial) if once else Value()}
+        return Estimate({**self._variables, **found})
 
     def _call(self, node: Node) -> int:
         costs = [self.cost(part) for part in node.parts]
@@ -107,7 +116,7 @@ class _Estimate:
             return costs[0] + max(costs[1], costs[2])
         return sum(costs) + self._function(node.name, values, sizes)
 
-    def _function(self, name: str, values: list[_Value], sizes: list[int]) -> int:
+    def _function(self, name: str, values: list[Value], sizes: list[int]) -> int:
         match name, sizes:
             case "_&&_" | "_||_", _:
                 return 0
@@ -145,17 +154,17 @@ class _Estimate:
                 return 0  # to the real server it is a time already
         return 1
 
-    def value(self, node: Node) -> _Value:
+    def value(self, node: Node) -> Value:
         """What is known of the value of `node`."""
         match node.kind:
             case "const":
-                return _Value(size=node.size if node.size is not None else 1)
+                return Value(size=node.size if node.size is not None else 1)
             case "list":
-                return _Value(size=len(node.parts))
+                return Value(size=len(node.parts))
             case "struct":
-                return _Value(size=len(node.parts) // 2)
+                return Value(size=len(node.parts) // 2)
             case "ident":
-                return self._variables.get(node.name, _Value())
+                return self._variables.get(node.name, Value())
             case "select":
                 return _member(self.value(node.parts[0]), node.name)
             case "has":
@@ -164,48 +173,46 @@ class _Estimate:
                 return self._loop_value(node)
             case "call":
                 return self._call_value(node)
-        return _Value()
+        return Value()
 
-    def _loop_value(self, node: Node) -> _Value:
+    def _loop_value(self, node: Node) -> Value:
         range_, initial, _, _, result = node.parts
-        item, gathered = node.variables
         if range_.kind == "list" and not range_.parts:
-            bound = {**self._variables, item: _Value(), gathered: self.value(initial)}
-            return _Estimate(bound).value(result)
-        return _Value(size=self.value(range_).most) if initial.kind == "list" else _SCALAR
+            return self.inside(node).value(result)
+        return Value(size=self.value(range_).most) if initial.kind == "list" else _SCALAR
 
-    def _call_value(self, node: Node) -> _Value:
+    def _call_value(self, node: Node) -> Value:
         values = [self.value(part) for part in node.parts]
         match node.name:
             case "_[_]" | "_[?_]" | "optional_or_value":
                 return _item_of(values[0], of_map=True)
             case "_?_:_":
-                return _Value(size=max(values[1].most, values[2].most))
+                return Value(size=max(values[1].most, values[2].most))
             case "_+_":
-                return _Value(size=min(values[0].most + values[1].most, UNKNOWN))
+                return Value(size=min(values[0].most + values[1].most, UNKNOWN))
             case "value" | "orValue" | "optional.of" | "timestamp" | "duration" if values:
                 return values[0]
             case "lowerAscii" | "upperAscii" | "substring" | "trim" | "split" if values:
-                return _Value(size=values[0].most)
+                return Value(size=values[0].most)
             case name if name in _COMPARED or name in ("!_", "_&&_", "_||_", "size", "matches", "contains", "@in"):
                 return _SCALAR
-        return _Value()
+        return Value()
 
 
-def _member(value: _Value, name: str) -> _Value:
+def _member(value: Value, name: str) -> Value:
     for key, inner in ((value.schema or {}).get("properties") or {}).items():
         if escape(key) == name:
-            return _Value(inner)
-    return _Value()
+            return Value(inner)
+    return Value()
 
 
-def _item_of(value: _Value, *, of_map: bool = False) -> _Value:
+def _item_of(value: Value, *, of_map: bool = False) -> Value:
     """What a loop goes through, or (`of_map`) what an index gives: a map's values rather than its keys."""
     schema = value.schema or {}
     inner: Any = schema.get("items") if schema.get("type") == "array" else schema.get("additionalProperties")
     if schema.get("type") == "object" and not of_map:
-        return _Value(size=0)
-    return _Value(inner) if isinstance(inner, dict) else _Value()
+        return Value(size=0)
+    return Value(inner) if isinstance(inner, dict) else Value()
 
 
 def _scaled(size: int, factor: float) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions
 from kfcore.apiserver.kinds import ServedKind
+from kfcore.apiserver.namespace_conditions import deletion_conditions
 from kfcore.apiserver.storage import Collection, Stored
 from kfcore.clock import Timer
 
@@ -165,6 +166,28 @@ class GarbageCollector:
                 if kind is not None and collection.get(*stored.key) is not None:
                     self._objects.delete(kind, *stored.key, DeleteOptions())
         self._finish_namespace(namespace)
+        self._say_what_remains(namespace)
+
+    def _say_what_remains(self, namespace: str) -> None:
+        storage = self._objects.storage
+        found = storage.collection("namespaces").get("", namespace)
+        kind = None if found is None else self._kind(found)
+        if kind is None:
+            return
+        remaining = [
+            (inner.resource, stored.manifest)
+            for collection in storage.collections.values()
+            for stored in collection.select(namespace)
+            if (inner := self._kind(stored)) is not None
+        ]
+
+        def change(manifest: Manifest) -> Manifest:
+            status = manifest.get("status") or {}
+            conditions = deletion_conditions(remaining, status.get("conditions") or (), self._objects.now())
+            return {**manifest, "status": {**status, "conditions": conditions}}
+
+        if remaining:
+            self._objects.update(kind, "", namespace, change, subresource="status")
 
     def _finish_namespace(self, namespace: str) -> None:
         storage = self._objects.storage

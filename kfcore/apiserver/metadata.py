@@ -142,7 +142,7 @@ def validate(metadata: Manifest, names: Names, *, custom: bool = False) -> list[
         )
     errors += _validate_references(metadata.get("ownerReferences", []))
     finalizers = metadata.get("finalizers", [])
-    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+    if finalizers and {"orphan", "foregroundDeletion"} <= set(finalizers):
         why = "finalizer orphan and foregroundDeletion cannot be both set"
         errors.append(invalid_value("metadata.finalizers", finalizers, why))
     for index, finalizer in enumerate(finalizers):
@@ -152,6 +152,17 @@ def validate(metadata: Manifest, names: Names, *, custom: bool = False) -> list[
             why = "name is neither a standard finalizer name nor is it fully qualified"
             errors.append(invalid_value(field, finalizer, why))
     return errors
+
+
+def repeated(errors: list[FieldError], *, times: int) -> list[FieldError]:
+    """What is wrong with the metadata of an update, as often as the real server finds it: in labels, annotations and
+    owners with the object, with its change, and with the rules of its kind.
+    """
+    found: list[FieldError] = []
+    for error in errors:
+        thrice = error.field.startswith(("metadata.labels", "metadata.annotations", "metadata.ownerReferences"))
+        found += [error] * (times if thrice else max(times - 2, 1))
+    return found
 
 
 def _without_dash(prefix: str) -> str:

@@ -42,6 +42,8 @@ Demand = Callable[[Manifest, Manifest | None], None]
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _GENERATED = 5
 _TRIES = 8
+_LOOKED_AT_WHOLE = frozenset({"ConfigMap", "Namespace", "Node", "Pod", "Secret", "Service"})
+"""Kinds of which an update is held to the rules of new objects, too."""
 _IMMORTAL = ("default", "kube-public", "kube-system")
 """Namespaces that no cluster is without."""
 _NAME_LIMIT = 63
@@ -262,7 +264,9 @@ class Objects:
             manifest["metadata"].pop("managedFields", None)
             if entries:
                 manifest["metadata"]["managedFields"] = entries
-        errors += meta.validate(manifest["metadata"], strategy.names, custom=kind.custom)
+        if unfit := meta.validate(manifest["metadata"], strategy.names, custom=kind.custom):
+            again = not kind.custom and resource.kind in _LOOKED_AT_WHOLE
+            errors += meta.repeated(unfit, times=4 if again else 3)
         if subresource != "binding":
             errors += (validate or strategy.validate)(manifest, before)
         if errors:

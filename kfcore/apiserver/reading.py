@@ -32,6 +32,10 @@ _LIST_OPTIONS = Resource("meta.k8s.io", "v1", "ListOptions", "listoptions")
 _TOKEN = "kfcore/v1"
 _ANY_VERSION = -1
 """In a continue token: whatever the version is by then."""
+_ABSENT = {
+    "spec.hostNetwork": "false", "spec.unschedulable": "false", "status.replicas": "0", "status.successful": "0",
+}  # fmt: skip
+"""What selectable fields of built-in kinds are where an object does not say."""
 _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -50,6 +54,8 @@ def selection(kind: ServedKind, fields: Mapping[str, str], query: Mapping[str, s
     except SelectorError as error:
         raise bad_request(_in_words(error)) from error
     for path in terms.paths:
+        if path == "metadata.namespace" and fields and not kind.resource.namespaced and not kind.custom:
+            raise bad_request(f"field label not supported: {path}")
         if path not in ("metadata.name", "metadata.namespace") and path not in fields:
             if kind.resource.kind == "Job" and not kind.custom:
                 raise bad_request(f"field label {json.dumps(path)} not supported for Job")
@@ -58,6 +64,7 @@ def selection(kind: ServedKind, fields: Mapping[str, str], query: Mapping[str, s
             raise bad_request(f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"')
     if not labels and not terms:
         return everything
+    absent = {} if kind.custom else _ABSENT
 
     def selects(stored: Stored) -> bool:
         if not labels.matches(stored.labels):
@@ -65,7 +72,7 @@ def selection(kind: ServedKind, fields: Mapping[str, str], query: Mapping[str, s
         if not terms:
             return True
         manifest = stored.manifest
-        return terms.matches(lambda path: value_at(manifest, fields.get(path, path)))
+        return terms.matches(lambda path: value_at(manifest, fields.get(path, path)) or absent.get(path, ""))
 
     return selects
 

@@ -50,7 +50,7 @@ def _costs(schema: Manifest, place: str, *, root: bool, often: int | None) -> It
         for name, what in (("rule", "rule"), ("messageExpression", "messageExpression")):
             expression = rule.expression if name == "rule" else rule.message_expression
             if isinstance(expression, Expression):
-                cost = cost_of(expression) * (times if name == "rule" else 1)
+                cost = cost_of(expression.tree, expression.schema) * (times if name == "rule" else 1)
                 yield f"{place}.{RULES}[{index}].{name}", what, cost
     for inner, where, bound in _parts(schema, place):
         counted = None if often is None or bound is None else often * bound

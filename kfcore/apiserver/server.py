@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from kfcore.apiserver.journal import Journal
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+_PLAIN = frozenset({"*/*", "application/json"})
 _WATCHED = re.compile(r"(/api/v1|/apis/[^/]+/[^/]+)/watch(/.+)")
 """What was a watch before `watch=true` was."""
 
@@ -208,7 +209,7 @@ class ApiServer:
     def _act(self, route: Route, request: Request) -> Response:
         if request.method == "GET":
             return self._read(route, request)
-        if "accept" in request.headers:
+        if request.headers.get("accept", "*/*") not in _PLAIN:
             self._view(route, request)  # which is refused before anything is written
         match request.method:
             case "POST":

@@ -13,6 +13,7 @@ from kfcore.client.errors import Forbidden, NotFound
 from kfcore.testing import FakeClient, FakeClock, schemaless_crd
 
 GADGET = Resource("things.example.com", "v1", "Gadget", "gadgets", subresources=frozenset({"status"}))
+NAMESPACE = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 Gadget = untyped(GADGET)
 
 
@@ -45,6 +46,25 @@ async def test_a_namespace_waits_for_the_last_finalizer_and_takes_nothing_new() 
     await client.patch(Pod, "p", "team", {"metadata": {"finalizers": None}})
     with pytest.raises(NotFound):
         await client.get(Namespace, "team")
+
+
+async def test_a_namespace_says_what_it_waits_for() -> None:
+    client = FakeClient(schemaless_crd(GADGET), a_gadget(namespace="team", finalizers=["things.example.com/hold"]))
+    await client.delete(Namespace, "team")
+    namespace = await client.get(untyped(NAMESPACE), "team")
+    status = namespace.raw["status"]
+    assert status["phase"] == "Terminating"
+    told = {item["type"]: (item["status"], item["message"]) for item in status["conditions"]}
+    assert told["NamespaceDeletionContentFailure"] == (
+        "False", "All content successfully deleted, may be waiting on finalization",
+    )  # fmt: skip
+    assert told["NamespaceContentRemaining"] == (
+        "True", "Some resources are remaining: gadgets.things.example.com has 1 resource instances",
+    )  # fmt: skip
+    assert told["NamespaceFinalizersRemaining"] == (
+        "True",
+        "Some content in the namespace has finalizers remaining: things.example.com/hold in 1 resource instances",
+    )
 
 
 async def test_a_crd_goes_after_its_objects() -> None:

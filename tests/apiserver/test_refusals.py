@@ -230,3 +230,22 @@ async def test_discovery_is_for_reading(ask: Conversation) -> None:
     for path in ("/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"):
         assert (await ask("POST", path))[0] == 405
     assert "/apis/apps/v1" in (await ask("GET", "/"))[1]["paths"]
+
+
+@pytest.mark.parametrize(
+    ("path", "metadata", "times"),
+    [
+        (A, {"labels": {"a b": ""}}, 4),
+        (A, {"annotations": {"a b": ""}}, 4),
+        (A, {"finalizers": ["a b/c"]}, 2),
+        ("/apis/coordination.k8s.io/v1/namespaces/default/leases/l", {"labels": {"a b": ""}}, 3),
+    ],
+)
+async def test_what_is_wrong_with_the_metadata_of_an_update_is_told_as_often_as_it_is_found(
+    ask: Conversation, path: str, metadata: dict[str, Any], times: int
+) -> None:
+    await ask.created("/apis/coordination.k8s.io/v1/namespaces/default/leases", {"metadata": {"name": "l"}})
+    status, answer = await ask("PATCH", path, {"metadata": metadata}, MERGE)
+    causes = answer["details"]["causes"]
+    assert (status, len(causes), len({cause["message"] for cause in causes})) == (422, times, 1)
+    assert answer["message"].count("Invalid value") == 1

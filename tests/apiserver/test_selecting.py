@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conversing import NAMESPACE, Conversation
+from conversing import NAMESPACE, PODS, Conversation, a_pod
 
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.server import ApiServer
@@ -103,6 +103,38 @@ def test_field_selectors_escape_what_separates_their_terms() -> None:
     selector = FieldSelector.parse(r"a=x\,y\=z,b!=1")
     assert selector.terms == (("a", True, "x,y=z"), ("b", False, "1"))
     assert FieldSelector.parse(str(selector)) == selector
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "selector"),
+    [
+        ("/api/v1/nodes", {"metadata": {"name": "n"}}, "spec.unschedulable=false"),
+        ("/api/v1/nodes", {"metadata": {"name": "n"}, "spec": {"unschedulable": True}}, "spec.unschedulable=true"),
+        (PODS, a_pod("n"), "spec.hostNetwork=false,spec.nodeName="),
+        ("/apis/batch/v1/namespaces/default/jobs",
+         {"metadata": {"name": "n"}, "spec": {"template": {"spec": {**a_pod()["spec"], "restartPolicy": "Never"}}}},
+         "status.successful=0"),
+    ],
+)  # fmt: skip
+async def test_fields_that_an_object_does_not_say_have_a_value(
+    ask: Conversation, path: str, body: dict[str, Any], selector: str
+) -> None:
+    await ask.created(path, body)
+    _, answer = await ask("GET", f"{path}?fieldSelector={quote(selector)}")
+    assert [item["metadata"]["name"] for item in answer["items"]] == ["n"]
+
+
+async def test_events_of_both_apis_are_selected_by_who_reports(ask: Conversation) -> None:
+    events = "/apis/events.k8s.io/v1/namespaces/default/events"
+    about = {"kind": "Pod", "name": "p", "namespace": "default"}
+    said = {"reportingController": "a.b/c", "reportingInstance": "i", "action": "A", "reason": "R", "type": "Normal"}
+    body = {"metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "regarding": about, **said}
+    await ask.created(events, body)
+    for path, selector in (
+        (events, "reportingController=a.b/c,regarding.name=p"),
+        (f"{NAMESPACE}/events", "reportingComponent=a.b/c,involvedObject.name=p"),
+    ):
+        assert len((await ask("GET", f"{path}?fieldSelector={quote(selector)}"))[1]["items"]) == 1
 
 
 async def test_a_page_is_of_the_version_that_it_asks_for(ask: Conversation) -> None:
