@@ -22,6 +22,8 @@ from kfcore_local import supervisor
 from kfcore_local.isolation import addresses, rootfs, syscalls
 from kfcore_local.isolation.container import become_container, join_container
 from kfcore_local.isolation.links import Links
+from kfcore_local.isolation.messages import receive, send
+from kfcore_local.isolation.pause import close_all_but, pause
 from kfcore_local.isolation.redirect import redirect
 from kfcore_local.isolation.syscalls import (
     CLONE_NEWCGROUP,
@@ -37,8 +39,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_MESSAGE_BYTES = 65536
-_MOST_DESCRIPTORS = 8
 _SETTINGS = {
     "net/ipv4/ip_unprivileged_port_start": "0",
     "net/ipv4/ping_group_range": "0 2147483647",
@@ -95,7 +95,7 @@ class Hub:
 
     def refuse(self, error: OSError) -> None:
         """Tell that there will be no pods here, and why."""
-        _send(self._control, {"failed": error.strerror or str(error), "errno": error.errno or 0})
+        send(self._control, {"failed": error.strerror or str(error), "errno": error.errno or 0})
 
     def set_up(self) -> None:
         """Its own mounts and network. Raises OSError."""
@@ -126,7 +126,7 @@ class Hub:
         except OSError:
             any_port = False  # a kernel without nf_tables
         self._plan()
-        _send(self._control, {"ready": self._overlays, "any_port": any_port})
+        send(self._control, {"ready": self._overlays, "any_port": any_port})
 
     def _plan(self) -> list[rootfs.Step]:
         """How a root is put together, while mounts are as they were."""
@@ -156,7 +156,7 @@ class Hub:
                     self._reap()
                     continue
                 channel = self._control if descriptor == self._control.fileno() else self._sockets
-                request, descriptors = _receive(channel)
+                request, descriptors = receive(channel)
                 if request is None:
                     return
                 try:
@@ -170,7 +170,7 @@ class Hub:
         try:
             if what == "pod":
                 self._add_pod(request)
-                _send(channel, {"id": request["id"], "error": ""})
+                send(channel, {"id": request["id"], "error": ""})
             elif what == "remove":
                 if (pod := self._pods.pop(request["uid"], None)) is not None:
                     pod.close()
@@ -180,7 +180,7 @@ class Hub:
                 self._fork(request, descriptors)
         except OSError as error:
             if what in ("pod", "socket"):
-                _send(channel, {"id": request["id"], "error": str(error)})
+                send(channel, {"id": request["id"], "error": str(error)})
             elif what in ("run", "exec"):
                 supervisor.tell(f"failed {error}", descriptors[1])
 
@@ -234,7 +234,7 @@ class Hub:
         finally:
             if uid:
                 self._return(CLONE_NEWNET)
-        _send(channel, {"id": request["id"], "error": ""}, [opened.fileno()])
+        send(channel, {"id": request["id"], "error": ""}, [opened.fileno()])
         opened.close()
 
     def _return(self, *kinds: int) -> None:
@@ -316,13 +316,13 @@ class Hub:
     def _supervise(self, pod: Pod, mark: str, descriptors: list[int], joined: int, steps: list[rootfs.Step]) -> None:
         """In the child: what the rest of its life is."""
         orders, told, spec_file, *streams = descriptors
-        _send(self._control, {"supervisor": mark})  # with this process's own identity, as the kubelet sees it
+        send(self._control, {"supervisor": mark})  # with this process's own identity, as the kubelet sees it
         _signal.set_wakeup_fd(-1)
         os.setsid()
         os.dup2(orders, 0)
         os.dup2(told, 1)
         pod.enter()
-        _close_all_but({0, 1, 2, spec_file, *streams, joined})
+        close_all_but({0, 1, 2, spec_file, *streams, joined})
         with os.fdopen(spec_file, "rb") as file:
             spec = marshal.load(file)
         if joined >= 0:
@@ -347,37 +347,6 @@ class Hub:
                     pod.lose_pause()
 
 
-def pause() -> None:
-    """The rest of the life of the first process of a PID namespace: reap those that have nobody else to."""
-    try:
-        _signal.set_wakeup_fd(-1)
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGCHLD})
-        os.setsid()
-        _close_all_but(set())
-        while True:
-            _signal.sigwait({_signal.SIGCHLD})
-            while _reaped_one():
-                pass
-    finally:
-        os._exit(0)
-
-
-def _reaped_one() -> bool:
-    try:
-        return os.waitpid(-1, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return False
-
-
-def _close_all_but(kept: set[int]) -> None:
-    for name in os.listdir("/proc/self/fd"):
-        if (number := int(name)) not in kept:
-            try:
-                os.close(number)
-            except OSError:
-                continue  # the one that listed them
-
-
 def _set_up_network() -> None:
     """Of the network namespace that this process is in."""
     for path, value in _SETTINGS.items():
@@ -394,32 +363,6 @@ def _write(setting: str, value: str) -> None:
 
 def _namespace(process: str, name: str) -> int:
     return os.open(f"/proc/{process}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _send(channel: _socket.socket, message: dict[str, Any], descriptors: list[int] = []) -> None:  # noqa: B006
-    packed = b"".join(number.to_bytes(4, sys.byteorder) for number in descriptors)
-    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if descriptors else []
-    try:
-        channel.sendmsg([marshal.dumps(message)], ancillary)
-    except BrokenPipeError:
-        return  # the kubelet is gone, and its end of the socket says so
-
-
-def _receive(channel: _socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    space = _socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS)
-    try:
-        data, ancillary, _, _ = channel.recvmsg(_MESSAGE_BYTES, space)
-    except ConnectionResetError:
-        return None, []
-    descriptors = [
-        int.from_bytes(packed[start : start + 4], sys.byteorder)
-        for level, kind, packed in ancillary
-        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
-        for start in range(0, len(packed) // 4 * 4, 4)
-    ]
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)
-    return (marshal.loads(data) if data else None), descriptors
 
 
 def _wait_for_children() -> None:
