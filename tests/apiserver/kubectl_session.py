@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.http import HttpServer
@@ -28,8 +28,6 @@ from kfcore.apiserver.tls import ephemeral_certificate
 
 KUBECTL = shutil.which("kubectl") or ""
 TOKEN = "a-token-for-tests"
-PATIENCE = 240.0
-"""Seconds that a kubectl may take on a busy machine; nothing waits for them when it takes less."""
 _count = itertools.count()
 
 WIDGET: Manifest = {
@@ -187,11 +185,12 @@ class Following:
 
     def until_it_watches(self) -> None:
         """Wait until it would hear of a change in its namespace."""
-        deadline = time.monotonic() + PATIENCE
-        while self._watched() == self._watched_before:
+
+        def it_does() -> bool:
             assert self._process.poll() is None, f"kubectl has ended with {self._process.returncode}"
-            assert time.monotonic() < deadline, f"kubectl does not watch within {PATIENCE} s"
-            time.sleep(0.01)
+            return self._watched() > self._watched_before
+
+        wait_until(it_does, "a watch by kubectl")
 
     def line(self) -> str:
         """The next line; empty when kubectl has ended."""

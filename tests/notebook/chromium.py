@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from patience import PATIENCE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 240.0
-"""Seconds. A browser on a busy machine needs many; what is waited for ends the wait."""
 
 
 class NoAnswer(Exception):

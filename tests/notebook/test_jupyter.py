@@ -16,7 +16,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from chromium import CHROMIUM, PATIENCE, browser
+from chromium import CHROMIUM, browser
+from patience import PATIENCE
 
 from kfcore.api.meta import Manifest, untyped
 from kfcore.clock import Clock, SystemClock

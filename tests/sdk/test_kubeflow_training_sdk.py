@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -136,10 +136,7 @@ def test_a_job_is_updated(client: Any) -> None:
     job = client.get_job("updated", job_kind="PyTorchJob")
     job.spec.pytorch_replica_specs["Worker"].replicas = 2
     client.update_job(job, "updated", job_kind="PyTorchJob")
-    deadline = time.monotonic() + 240
-    while len(client.get_job_pod_names("updated")) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(lambda: len(client.get_job_pod_names("updated")) == 2, "the second pod")
     client.delete_job("updated", job_kind="PyTorchJob")
     wait_until_gone(client, "updated", "PyTorchJob")
 
@@ -160,7 +157,6 @@ def test_a_job_that_cannot_run_is_refused_when_it_is_created(client: Any) -> Non
 
 
 def wait_until_gone(client: Any, name: str, kind: str) -> None:
-    deadline = time.monotonic() + 240
-    while name in {found.metadata.name for found in client.list_jobs(job_kind=kind)}:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(
+        lambda: name not in {found.metadata.name for found in client.list_jobs(job_kind=kind)}, f"the end of {name}"
+    )
