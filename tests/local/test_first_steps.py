@@ -88,3 +88,10 @@ async def test_arguments_that_begin_with_a_program_are_the_command_of_an_image_w
 async def test_other_arguments_are_those_of_a_command_that_nobody_said(machine: Machine, arguments: list[str]) -> None:
     await machine.create(a_pod("pod", {**a_container(), "args": arguments}))
     assert "gives no command" in (await machine.until_waiting("pod", "CreateContainerError"))["message"]
+
+
+def test_the_command_is_there_without_its_script() -> None:
+    command = [sys.executable, "-m", "kfcore", "local", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "python -m kfcore local" in ended.stdout
