@@ -84,20 +84,26 @@ async def test_the_operator_can_run_beside_it(tmp_path: Path) -> None:
     job = (Path(__file__).parents[2] / "examples" / "pytorch" / "single.yaml").read_text()
     with up("--kubeconfig", str(path), "--without", "operator") as (_, printed):
         assert "(without operator)" in printed
+        # Its usual ports may be somebody else's on this machine.
+        options = ("--metrics-bind-address", "0", "--health-probe-bind-address", "0", "--kind", "PyTorchJob")
         operator = await asyncio.create_subprocess_exec(
-            KFCORE, "operator", "--kubeconfig", str(path), "--kind", "PyTorchJob", stderr=asyncio.subprocess.DEVNULL
+            KFCORE, "operator", "--kubeconfig", str(path), *options, stderr=asyncio.subprocess.PIPE
         )
         try:
             async with await ClusterClient.connect(path) as client:
                 created = await client.create(PyTorchJob, yaml.safe_load(job))
                 changes = client.watch(PyTorchJob, resource_version=created.metadata.resource_version)
-                finished = (event.object async for event in changes if event.object.status.finished)
                 async with asyncio.timeout(PATIENCE), aclosing(changes):
-                    ended = await anext(finished)
+                    ended = await anext(
+                        event.object
+                        async for event in changes
+                        if event.type == "MODIFIED" and event.object.status.finished
+                    )
         finally:
-            operator.terminate()
-            code = await operator.wait()
-        assert code == 0
+            if operator.returncode is None:
+                operator.terminate()
+            _, said = await operator.communicate()
+        assert operator.returncode == 0, said.decode()
     assert ended.status.is_true("Succeeded")
 
 
