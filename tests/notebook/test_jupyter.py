@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 from chromium import CHROMIUM, browser
-from patience import PATIENCE
+from patience import PATIENCE, eventually
 
 from kfcore.api.meta import Manifest, untyped
 from kfcore.clock import Clock, SystemClock
@@ -30,6 +30,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "notebook" / "jupyter.yaml"
 NOTEBOOKS = untyped(Notebook.resource)
 CLAIMS = untyped(Claim.resource)
 STOPPED = "kubeflow-resource-stopped"
+ACTIVE = "notebooks.kubeflow.org/last-activity"
 CHECKED = "notebooks.kubeflow.org/last_activity_check_timestamp"
 PATH = "/notebook/default/jupyter"
 
@@ -225,8 +226,14 @@ async def test_a_busy_kernel_keeps_the_server_and_an_idle_one_does_not_and_it_co
         assert gateway is not None
         await cluster.client.create(NOTEBOOKS, a_notebook(), "default")
 
-        async def hours_pass() -> None:
+        async def hours_pass_in_work() -> None:
             clock.ahead += timedelta(hours=2)
+            now = f"{clock.now():%FT%TZ}"
+
+            async def was_seen_in_work() -> bool:
+                return annotations(await read(cluster)).get(ACTIVE, "") >= now
+
+            await eventually(was_seen_in_work, "a look at the server while it works")
             await stays_through_two_checks(cluster)
 
         jar = aiohttp.CookieJar(unsafe=True)
@@ -236,8 +243,10 @@ async def test_a_busy_kernel_keeps_the_server_and_an_idle_one_does_not_and_it_co
             async with session.post(f"{base}/api/kernels") as answer:
                 kernel = (await answer.json())["id"]
             cell = "input('for how long? '); print('done')"
-            assert await run_code(session, base, kernel, cell, hours_pass) == "done\n"
-        await until(cluster, stopped=True, ready=0)  # by the cluster's clock, the cell has ended two hours ago
+            assert await run_code(session, base, kernel, cell, hours_pass_in_work) == "done\n"
+        await stays_through_two_checks(cluster)  # idle, but not for half an hour
+        clock.ahead += timedelta(hours=2)
+        await until(cluster, stopped=True, ready=0)
         await set_stopped(cluster, None)
         await until(cluster, stopped=False, ready=1)
         await stays_through_two_checks(cluster)
