@@ -74,7 +74,7 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
             value = decode_json(encode_json(_find(document, _pointer(operation.get("from")))))
             return _add(document, path, value)
         case "test":
-            if _find_or_none(document, path) != operation.get("value"):
+            if not _same(_find_or_none(document, path), operation.get("value")):
                 raise PatchFailed("test failed")
             return document
         case _:
@@ -111,6 +111,15 @@ def _find(document: Any, path: list[str]) -> Any:
             raise PatchFailed("no such key")
         document = document[index]
     return document
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether two values are written the same: 1 is neither 1.0 nor true."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return type(left) is type(right) and bool(left == right)
 
 
 def _find_or_none(document: Any, path: list[str]) -> Any:

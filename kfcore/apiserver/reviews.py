@@ -56,9 +56,9 @@ class Reviews:
 
     def _access(self, user: User, spec: Manifest) -> Manifest:
         resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-        if not isinstance(resource or other, dict):
+        if not isinstance(other if resource is None else resource, dict):
             raise bad_request("resourceAttributes and nonResourceAttributes are objects")
-        if other:
+        if other is not None:
             attributes = Attributes(user, _text(other, "verb"), path=_text(other, "path") or "/")
         else:
             assert resource is not None

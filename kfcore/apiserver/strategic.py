@@ -64,20 +64,18 @@ def _retain(target: dict[str, Any], patch: dict[str, Any]) -> None:
     if retained is None:
         return
     said = [key for key, value in patch.items() if value is not None and not key.startswith("$")]
-    if not isinstance(retained, list) or not set(said) <= set(map(str, retained)):
-        raise _rejected()
+    if not isinstance(retained, list):
+        raise bad_request("invalid patch format of retainKeys")
+    if not set(said) <= set(map(str, retained)):
+        raise Invalid("the server rejected our request due to an error in our request", details=StatusDetails())
     for key in [key for key in target if key not in retained]:
         del target[key]
 
 
 def _listed(order: Any) -> list[Any]:
     if not isinstance(order, list):
-        raise _rejected()
+        raise bad_request("invalid patch format of setElementOrder list")
     return order
-
-
-def _rejected() -> Exception:
-    return Invalid("the server rejected our request due to an error in our request", details=StatusDetails())
 
 
 def _merge_list(present: Any, items: list[Any], type_: Typed, order: list[Any] | None) -> list[Any]:
@@ -113,6 +111,13 @@ def _in_order(before: list[Any], merged: list[Any], items: list[Any], order: lis
 
     stood, wanted = [name(item) for item in before], [name(item) for item in order]
     patched = [name(item) for item in items]
+    rest = iter(wanted)
+    kept = [name(item) for item in items if not (isinstance(item, dict) and item.get(DIRECTIVE) == "delete")]
+    if not all(one in rest for one in kept):  # the order may name more
+        said = (
+            f"The order in patch list:\n{go_map(items)}\n doesn't match {_ORDER.rstrip('/')} list:\n{go_map(order)}\n"
+        )
+        raise bad_request(said)
     theirs = [item for item in merged if name(item) in patched]
     theirs.sort(key=lambda item: wanted.index(name(item)) if name(item) in wanted else len(wanted))
     servers = [item for item in merged if name(item) not in patched]

@@ -249,3 +249,27 @@ async def test_what_is_wrong_with_the_metadata_of_an_update_is_told_as_often_as_
     causes = answer["details"]["causes"]
     assert (status, len(causes), len({cause["message"] for cause in causes})) == (422, times, 1)
     assert answer["message"].count("Invalid value") == 1
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ({"$retainKeys": "labels"}, "invalid patch format of retainKeys"),
+        ({"$setElementOrder/finalizers": "x"}, "invalid patch format of setElementOrder list"),
+        ({"$deleteFromPrimitiveList/finalizers": "x"}, "invalid patch format of primitive list"),
+        (
+            {"$setElementOrder/finalizers": ["a.b/c"], "finalizers": ["d.e/f"]},
+            "The order in patch list:\n[d.e/f]\n doesn't match $setElementOrder list:\n[a.b/c]\n",
+        ),
+    ],
+)
+async def test_a_directive_of_another_form_is_refused(ask: Conversation, metadata: dict[str, Any], why: str) -> None:
+    assert await ask.refusal("PATCH", A, {"metadata": metadata}, STRATEGIC) == f"400 {why}"
+
+
+async def test_a_test_of_a_json_patch_compares_values_as_they_are_written(ask: Conversation) -> None:
+    service = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}]}}
+    await ask.created(f"{NAMESPACE}/services", service)
+    for value, status in ((1, 200), (1.0, 422), (True, 422), ("1", 422)):
+        test = [{"op": "test", "path": "/spec/ports/0/port", "value": value}]
+        assert (await ask("PATCH", f"{NAMESPACE}/services/s", test, JSON_PATCH))[0] == status

@@ -46,6 +46,12 @@ async def test_a_review_of_nobody_or_nothing_is_invalid(
     assert refused.startswith(f'422 .authorization.k8s.io "" is invalid: {why}')
 
 
+async def test_a_review_of_attributes_without_a_word_is_answered(ask: Conversation) -> None:
+    for name in ("resourceAttributes", "nonResourceAttributes"):
+        status, _ = await ask("POST", f"{REVIEWS}/subjectaccessreviews", {"spec": {"user": "x", name: {}}})
+        assert status == 201
+
+
 async def test_rules_are_reviewed_in_a_namespace(ask: Conversation) -> None:
     refused = await ask.refusal("POST", f"{REVIEWS}/selfsubjectrulesreviews", {"spec": {}})
     assert refused == "400 no namespace on request"
