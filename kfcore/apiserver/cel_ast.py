@@ -5,8 +5,9 @@ Only what an estimate of costs needs: no types, no source positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+
+from kfcore.apiserver.protobuf_wire import fields
 
 _EXPRESSION = 4
 _STRING = 6
@@ -32,12 +33,12 @@ class Node:
 
 
 def parse(serialized: bytes) -> Node:
-    message = b"".join(value for number, value in _fields(serialized) if number == 2 and isinstance(value, bytes))
+    message = b"".join(value for number, value in fields(serialized) if number == 2 and isinstance(value, bytes))
     return _node(_only(message, _EXPRESSION))
 
 
 def _node(data: bytes) -> Node:
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if not isinstance(value, bytes):
             continue
         match number:
@@ -46,7 +47,7 @@ def _node(data: bytes) -> Node:
             case 4:
                 return Node("ident", _text(value, 1))
             case 5:
-                tested = any(field == 3 and found for field, found in _fields(value))
+                tested = any(field == 3 and found for field, found in fields(value))
                 return Node("has" if tested else "select", _text(value, 2), (_node(_only(value, 1)),))
             case 6:
                 target, arguments = _all(value, 1), _all(value, 3)
@@ -63,11 +64,11 @@ def _node(data: bytes) -> Node:
 
 
 def _kind(constant: bytes) -> str:
-    return _CONSTANTS.get(next((number for number, _ in _fields(constant)), 0), "")
+    return _CONSTANTS.get(next((number for number, _ in fields(constant)), 0), "")
 
 
 def _length(constant: bytes) -> int | None:
-    for number, value in _fields(constant):
+    for number, value in fields(constant):
         if isinstance(value, bytes):
             return len(value.decode()) if number == _STRING else len(value)
     return None
@@ -82,32 +83,4 @@ def _only(data: bytes, field: int) -> bytes:
 
 
 def _all(data: bytes, field: int) -> list[bytes]:
-    return [value for number, value in _fields(data) if number == field and isinstance(value, bytes)]
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """The fields of a protobuf message, by their numbers."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        match key & 7:
-            case 0:
-                value, at = _varint(data, at)
-                yield key >> 3, value
-            case 2:
-                length, at = _varint(data, at)
-                yield key >> 3, data[at : at + length]
-                at += length
-            case wire:
-                at += 8 if wire == 1 else 4
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
+    return [value for number, value in fields(data) if number == field and isinstance(value, bytes)]

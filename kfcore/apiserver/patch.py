@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from kfcore.api.codec import decode_json, encode_json
-from kfcore.apiserver.status import bad_request
 from kfcore.client.errors import Invalid, RequestEntityTooLarge, StatusDetails
 
 OPERATIONS_LIMIT = 10_000
@@ -31,13 +30,8 @@ class PatchFailed(Exception):
     """An operation does not fit the document."""
 
 
-def json_patch(document: Any, operations: Any) -> Any:
-    """`operations` applied to `document`, which may be changed in place.
-
-    Raises BadRequest for a malformed patch, and Invalid for one that does not fit.
-    """
-    if not isinstance(operations, list) or not all(isinstance(item, dict) for item in operations):
-        raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+def json_patch(document: Any, operations: list[dict[str, Any]]) -> Any:
+    """`operations` applied to `document`, which may be changed in place. Raises Invalid for those that do not fit."""
     if len(operations) > OPERATIONS_LIMIT:
         raise RequestEntityTooLarge(
             f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"

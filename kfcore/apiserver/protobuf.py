@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +15,7 @@ import msgspec
 from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest, rfc3339
 from kfcore.apiserver.protobuf_messages import MESSAGES, SERVER_WRITTEN
+from kfcore.apiserver.protobuf_wire import fields
 from kfcore.client.errors import BadRequest, UnsupportedMediaType
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
@@ -38,8 +38,8 @@ def read_object(body: bytes) -> Manifest:
     if not body.startswith(_MAGIC):
         raise BadRequest("the body is not a Kubernetes protobuf message")
     try:
-        envelope = dict(_parts(body[len(_MAGIC) :]))
-        identity = dict(_parts(envelope[1]))
+        envelope = dict(fields(body[len(_MAGIC) :]))
+        identity = dict(fields(envelope[1]))
         api_version, kind = identity[1].decode(), identity[2].decode()
         message = next((name for name in (f"{api_version}.{kind}", kind) if name in MESSAGES), None)
         if message is None:
@@ -51,27 +51,27 @@ def read_object(body: bytes) -> Manifest:
 
 @cache
 def _fields(message: str) -> dict[int, _Field]:
-    fields = {}
+    known = {}
     for entry in MESSAGES[message].split():
         number, name, *type_ = entry.split(":")
         text = type_[0] if type_ else "s"
-        fields[int(number)] = _Field(name, text.rstrip("!"), text.endswith("!"))
-    return fields
+        known[int(number)] = _Field(name, text.rstrip("!"), text.endswith("!"))
+    return known
 
 
 def _message(message: str, data: bytes) -> Manifest:
     if message in SERVER_WRITTEN:
         return {}
-    fields = _fields(message)
+    known = _fields(message)
     made: Manifest = {}
-    for number, raw in _parts(data):
-        field = fields.get(number)
+    for number, raw in fields(data):
+        field = known.get(number)
         if field is None:
             raise UnsupportedMediaType(f"field {number} of {message} cannot be read as protobuf: send JSON")
         if field.type.startswith("[]"):
             made.setdefault(field.name, []).append(_value(field.type[2:], raw))
         elif field.type.startswith("{}"):
-            entry = dict(_parts(raw))
+            entry = dict(fields(raw))
             key = entry.get(1, b"").decode()
             made.setdefault(field.name, {})[key] = _value(field.type[2:], entry.get(2, b""))
         elif field.name == "+":
@@ -94,45 +94,13 @@ def _value(type_: str, raw: Any) -> Any:
         case "b":
             return base64.b64encode(raw).decode()
         case "q":
-            return dict(_parts(raw)).get(1, b"").decode()
+            return dict(fields(raw)).get(1, b"").decode()
         case "t":
-            seconds = dict(_parts(raw)).get(1, 0)
+            seconds = dict(fields(raw)).get(1, 0)
             return rfc3339(datetime.fromtimestamp(seconds, UTC)) if seconds else None
         case "j":
-            return decode_json(dict(_parts(raw)).get(1, b"{}"))
+            return decode_json(dict(fields(raw)).get(1, b"{}"))
         case "I":
-            parts = dict(_parts(raw))
+            parts = dict(fields(raw))
             return parts.get(3, b"").decode() if parts.get(1) else parts.get(2, 0)
     return _message(type_, raw)
-
-
-def _parts(data: bytes) -> Iterator[tuple[int, Any]]:
-    """A message's fields as (number, value): bytes for what has a length, an integer otherwise."""
-    position, end = 0, len(data)
-    while position < end:
-        tag, position = _varint(data, position)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, position = _varint(data, position)
-            yield number, value
-        elif wire == 2:
-            length, position = _varint(data, position)
-            if position + length > end:
-                raise IndexError("a field is cut off")
-            yield number, data[position : position + length]
-            position += length
-        else:
-            raise TypeError(f"wire type {wire}")
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise IndexError("an integer is too long")
