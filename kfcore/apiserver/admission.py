@@ -7,6 +7,7 @@ from __future__ import annotations
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver import limit_ranges
+from kfcore.apiserver.names import dns_subdomain
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.service_accounts import ServiceAccounts
 from kfcore.apiserver.status import forbidden
@@ -53,6 +54,46 @@ class Admission:
             raise forbidden(_POD, pod["metadata"].get("name", ""), why)
         spec["priority"] = value
         spec.setdefault("preemptionPolicy", policy)
+
+    def keep_one_default(self, priority_class: Manifest) -> None:
+        """Raises Forbidden for a second class that is meant for everybody."""
+        if priority_class.get("globalDefault") and (found := self._priority_class("")):
+            kind = Resource("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses")
+            name = found["metadata"]["name"]
+            why = f"PriorityClass {name} is already marked as default. Only one default can exist"
+            raise forbidden(kind, priority_class["metadata"].get("name", ""), why)
+
+    def apply_runtime_class(self, pod: Manifest) -> None:
+        """What a pod's RuntimeClass costs, and where it runs. Raises Forbidden for one that is not there."""
+        spec = pod.get("spec")
+        name = spec.get("runtimeClassName") if isinstance(spec, dict) else None
+        if not isinstance(spec, dict) or not name:
+            return
+        classes = self._all("node.k8s.io", "runtimeclasses")
+        found = next((item for item in classes if item["metadata"]["name"] == name), None)
+        pod_name = pod["metadata"].get("name", "")
+        if found is None:
+            if dns_subdomain(name):
+                return  # its name says enough against it
+            raise forbidden(_POD, pod_name, f'pod rejected: RuntimeClass "{name}" not found')
+        overhead = (found.get("overhead") or {}).get("podFixed")
+        if overhead:
+            if spec.get("overhead") not in (None, overhead):
+                why = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+                raise forbidden(_POD, pod_name, why)
+            spec["overhead"] = dict(overhead)
+        scheduling = found.get("scheduling") or {}
+        if selector := scheduling.get("nodeSelector"):
+            own = spec.get("nodeSelector") or {}
+            if any(own.get(key, value) != value for key, value in selector.items()):
+                why = (
+                    f"pod rejected: conflict: runtimeClass.scheduling.nodeSelector and pod.spec.nodeSelector of {name}"
+                )
+                raise forbidden(_POD, pod_name, why)
+            spec["nodeSelector"] = {**selector, **own}
+        if tolerations := scheduling.get("tolerations"):
+            own_tolerations = spec.get("tolerations") or []
+            spec["tolerations"] = [*own_tolerations, *(item for item in tolerations if item not in own_tolerations)]
 
     def choose_storage_class(self, claim: Manifest) -> None:
         """A claim that names no class gets the default one; an empty name asks for none."""

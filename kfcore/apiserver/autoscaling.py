@@ -1,4 +1,4 @@
-"""HorizontalPodAutoscalers: defaults, rules, and the older form of v1, which knows the target for CPU alone."""
+"""HorizontalPodAutoscalers: defaults, and the older form of v1, which knows the target for CPU alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import msgspec
 
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.status import FieldError, invalid_value, required
 from kfcore.apiserver.workloads import part
 
 _BY_PERCENT = {"type": "Percent", "value": 100, "periodSeconds": 15}
@@ -41,21 +40,6 @@ def admit_autoscaler(autoscaler: Manifest) -> None:
     autoscaler["status"] = {**first, "desiredReplicas": 0}
 
 
-def validate_autoscaler(autoscaler: Manifest, previous: Manifest | None) -> list[FieldError]:
-    spec = autoscaler["spec"]
-    errors = []
-    least, most = spec["minReplicas"], spec.get("maxReplicas") or 0
-    if least < 1:
-        errors.append(invalid_value("spec.minReplicas", least, "must be greater than or equal to 1"))
-    if most < 1:
-        errors.append(invalid_value("spec.maxReplicas", most, "must be greater than 0"))
-    if most < least:
-        errors.append(invalid_value("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`"))
-    target = spec.get("scaleTargetRef") or {}
-    errors += [required(f"spec.scaleTargetRef.{name}") for name in ("kind", "name") if not target.get(name)]
-    return errors
-
-
 def _cpu_metric(percent: int) -> Manifest:
     target = {"type": "Utilization", "averageUtilization": percent}
     return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
@@ -80,6 +64,8 @@ def from_v1(manifest: Manifest) -> Manifest:
     if metrics:
         spec["metrics"] = metrics
     status = {"currentMetrics": None, **(manifest.get("status") or {"desiredReplicas": 0})}
+    if not status.get("currentReplicas"):
+        status.pop("currentReplicas", None)
     return {**manifest, "metadata": metadata, "spec": spec, "status": status}
 
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import workloads
-from kfcore.apiserver.pod_rules import validate_pod_spec
+from kfcore.apiserver.job_rules import validate_job_spec
+from kfcore.apiserver.names import dns_label
+from kfcore.apiserver.schedules import schedule_problem
 from kfcore.apiserver.status import FieldError, invalid_value, required, unsupported
+from kfcore.apiserver.workload_rules import selects
 
 _UID, _NAME = "controller-uid", "job-name"
 _PREFIX = "batch.kubernetes.io/"
 _FREE_WHILE_SUSPENDED = ("nodeSelector", "tolerations", "schedulingGates", "affinity")
 _CONCURRENCY = ("Allow", "Forbid", "Replace")
-_MACROS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
-_CRON_FIELD = re.compile(r"(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?)*")
 _CRON_NAME_LIMIT = 52
-_COUNTS = (
-    ("parallelism", 0), ("completions", 0), ("backoffLimit", 0), ("ttlSecondsAfterFinished", 0),
-    ("activeDeadlineSeconds", 0),
-)  # fmt: skip
+_NO_LIMIT = 2**31 - 1
 
 
 def default_job(job: Manifest) -> None:
@@ -35,10 +33,13 @@ def _default_spec(spec: Manifest) -> None:
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)
-    spec.setdefault("backoffLimit", 6)
+    spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else _NO_LIMIT)
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            pattern.setdefault("status", "True")
     spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
 
 
@@ -55,6 +56,8 @@ def admit_job(job: Manifest) -> None:
         labels[f"{prefix}{_UID}"] = metadata["uid"]
         labels[f"{prefix}{_NAME}"] = name
     template["metadata"]["labels"] = labels
+    if not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
     selector = spec.setdefault("selector", {})
     if isinstance(selector, dict):
         selector["matchLabels"] = {**(selector.get("matchLabels") or {}), f"{_PREFIX}{_UID}": metadata["uid"]}
@@ -62,68 +65,58 @@ def admit_job(job: Manifest) -> None:
 
 def validate_job(job: Manifest, previous: Manifest | None) -> list[FieldError]:
     spec = job["spec"]
-    errors = _validate_job_spec(spec, "spec")
-    if spec.get("manualSelector"):
-        errors += _validate_selector(spec)
-    if previous is None:
-        return errors
-    before = previous["spec"]
-    fixed = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy"]
-    if spec.get("completionMode") != "Indexed":
-        fixed.append("completions")
-    errors += [
-        invalid_value(f"spec.{name}", spec.get(name), "field is immutable")
-        for name in fixed
-        if spec.get(name) != before.get(name)
-    ]
+    errors = [*_validate_generated(job), *validate_job_spec(spec, "spec"), *_validate_selector(spec)]
+    completions = spec.get("completions")
+    if spec.get("completionMode") == "Indexed" and completions:
+        host = f"{job['metadata'].get('name', '')}-{completions - 1}"
+        if dns_label(host):
+            why = f"will not able to create pod with invalid DNS label: {host}"
+            errors.append(invalid_value("metadata.name", job["metadata"].get("name", ""), why))
+    return errors if previous is None else [*errors, *_validate_update(spec, previous["spec"])]
+
+
+def _validate_update(spec: Manifest, before: Manifest) -> Iterator[FieldError]:
+    for name in ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"):
+        if spec.get(name) != before.get(name):
+            yield invalid_value(f"spec.{name}", spec.get(name), "field is immutable")
+    if spec.get("successPolicy") != before.get("successPolicy"):
+        yield invalid_value("spec.successPolicy", spec.get("successPolicy"), "field is immutable")
+    completions = spec.get("completions")
+    if completions != before.get("completions"):
+        if spec.get("completionMode") != "Indexed":
+            yield invalid_value("spec.completions", completions, "field is immutable")
+        elif completions is not None and completions != spec.get("parallelism"):
+            why = "can only be modified in tandem with spec.parallelism"
+            yield invalid_value("spec.completions", completions, why)
     free = _FREE_WHILE_SUSPENDED if before.get("suspend") else ()
     if _fixed(spec["template"], free) != _fixed(before.get("template") or {}, free):
-        errors.append(invalid_value("spec.template", spec["template"], "field is immutable"))
-    return errors
+        yield invalid_value("spec.template", spec["template"], "field is immutable")
 
 
-def _validate_selector(spec: Manifest) -> list[FieldError]:
-    """A Job that selects its pods by itself has to say how."""
-    selector = spec.get("selector")
+def _validate_generated(job: Manifest) -> Iterator[FieldError]:
+    """A selector that a user gave finds the pods only if it is the one that the Job would have made."""
+    selector = job["spec"].get("selector")
+    if job["spec"].get("manualSelector") or not isinstance(selector, dict):
+        return
+    name, uid = job["metadata"].get("name", ""), job["metadata"]["uid"]
+    labels = {f"{prefix}{key}": value for prefix in (_PREFIX, "") for key, value in ((_UID, uid), (_NAME, name))}
+    if not selects(selector, labels):
+        yield invalid_value("spec.selector", selector, "`selector` not auto-generated")
+
+
+def _validate_selector(spec: Manifest) -> Iterator[FieldError]:
+    selector, labels = spec.get("selector"), (spec["template"].get("metadata") or {}).get("labels") or {}
     if selector is None:
-        return [required("spec.selector")]
-    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
-    if not workloads.selects(selector, labels):
+        yield required("spec.selector")
+    if selector is None or not selects(selector, labels):
         why = "`selector` does not match template `labels`"
-        return [invalid_value("spec.template.metadata.labels", labels, why)]
-    return []
+        yield invalid_value("spec.template.metadata.labels", labels or None, why)
 
 
 def _fixed(template: Manifest, free: tuple[str, ...]) -> Manifest:
     if not free:
         return template
     return {"spec": {key: value for key, value in (template.get("spec") or {}).items() if key not in free}}
-
-
-def _validate_job_spec(spec: Manifest, place: str) -> list[FieldError]:
-    errors = []
-    for name, least in _COUNTS:
-        value = spec.get(name)
-        if isinstance(value, int) and value < least:
-            errors.append(invalid_value(f"{place}.{name}", value, "must be greater than or equal to 0"))
-    mode = spec.get("completionMode")
-    if mode not in ("NonIndexed", "Indexed"):
-        errors.append(unsupported(f"{place}.completionMode", mode, ("Indexed", "NonIndexed")))
-    elif mode == "Indexed" and spec.get("completions") is None:
-        errors.append(required(f"{place}.completions", "when completion mode is Indexed"))
-    if mode != "Indexed":
-        errors += [
-            invalid_value(f"{place}.{name}", spec[name], "requires indexed completion mode")
-            for name in ("backoffLimitPerIndex", "successPolicy")
-            if spec.get(name) is not None
-        ]
-    template = spec.get("template")
-    pod_spec = template.get("spec") if isinstance(template, dict) else None
-    pod_spec = pod_spec if isinstance(pod_spec, dict) else {}
-    errors += validate_pod_spec(pod_spec, f"{place}.template.spec")
-    if pod_spec.get("restartPolicy") == "Always":
-        errors.append(required(f"{place}.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
-    return errors
 
 
 # ── cron jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,8 +130,8 @@ def default_cron_job(cron_job: Manifest) -> None:
     spec.setdefault("failedJobsHistoryLimit", 1)
     template = workloads.part(spec, "jobTemplate", "CronJob.spec")
     template.setdefault("metadata", {})
-    if isinstance(template.get("spec"), dict):
-        workloads.default_template({"kind": "CronJob", "spec": template["spec"]})
+    job_spec = workloads.part(template, "spec", "CronJob.spec.jobTemplate")
+    workloads.default_template({"kind": "CronJob", "spec": job_spec})
 
 
 def validate_cron_job(cron_job: Manifest, previous: Manifest | None) -> list[FieldError]:
@@ -150,7 +143,7 @@ def validate_cron_job(cron_job: Manifest, previous: Manifest | None) -> list[Fie
     schedule = spec.get("schedule") or ""
     if not schedule:
         errors.append(required("spec.schedule"))
-    elif why := _schedule_problem(str(schedule)):
+    elif why := schedule_problem(str(schedule)):
         errors.append(invalid_value("spec.schedule", schedule, why))
     if (zone := spec.get("timeZone")) is not None and (why := _zone_problem(zone)):
         errors.append(invalid_value("spec.timeZone", zone, why))
@@ -161,10 +154,13 @@ def validate_cron_job(cron_job: Manifest, previous: Manifest | None) -> list[Fie
         for limit in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
         if isinstance(value := spec.get(limit), int) and value < 0
     ]
-    job_spec = spec["jobTemplate"].get("spec") or {}
-    if not isinstance(job_spec.get("template"), dict):
-        return [*errors, required("spec.jobTemplate.spec.template")]
-    return errors + _validate_job_spec({"completionMode": "NonIndexed", **job_spec}, "spec.jobTemplate.spec")
+    job_spec, place = spec["jobTemplate"]["spec"], "spec.jobTemplate.spec"
+    errors += validate_job_spec(job_spec, place)
+    if job_spec.get("selector") is not None:
+        errors.append(invalid_value(f"{place}.selector", job_spec["selector"], "`selector` will be auto-generated"))
+    if job_spec.get("manualSelector"):
+        errors.append(unsupported(f"{place}.manualSelector", True, ("nil", "false")))
+    return errors
 
 
 def _zone_problem(name: str) -> str:
@@ -176,19 +172,4 @@ def _zone_problem(name: str) -> str:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return f"unknown time zone {name}"
-    return ""
-
-
-def _schedule_problem(schedule: str) -> str:
-    if "TZ" in schedule:
-        return "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-    if schedule in _MACROS or schedule.startswith("@every "):
-        return ""
-    fields = schedule.split()
-    if len(fields) != 5:
-        listed = "[" + " ".join(fields) + "]"
-        return f"expected exactly 5 fields, found {len(fields)}: {listed}"
-    for text in fields:
-        if _CRON_FIELD.fullmatch(text) is None:
-            return f"failed to parse int from {text}: strconv.Atoi: parsing {text!r}: invalid syntax".replace("'", '"')
     return ""

@@ -7,23 +7,32 @@ from functools import partial
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import (
     autoscaling,
+    autoscaling_rules,
     batch,
     configuration,
+    endpoint_rules,
+    limit_range_rules,
     limit_ranges,
+    network_rules,
     networking,
     nodes,
     pod_rules,
     pods,
+    policy_rules,
+    quota_rules,
     roles,
     scheduling,
+    service_rules,
     services,
     volumes,
+    webhooks,
+    workload_rules,
     workloads,
 )
 from kfcore.apiserver.addresses import Addresses
 from kfcore.apiserver.admission import Admission
 from kfcore.apiserver.names import dns_label, path_segment
-from kfcore.apiserver.status import FieldError, bad_request, invalid_value
+from kfcore.apiserver.status import FieldError, bad_request, invalid_value, required
 from kfcore.apiserver.strategy import Default, Strategy
 
 PLAIN = Strategy(generation=False)
@@ -90,7 +99,20 @@ def _validate_event(event: Manifest, previous: Manifest | None) -> list[FieldErr
     namespace = about.get("namespace", "")
     if namespace != event["metadata"]["namespace"] and (namespace or event["metadata"]["namespace"] != "default"):
         return [invalid_value("involvedObject.namespace", namespace, "does not match event.namespace")]
-    return []
+    return _validate_new_event(event) if previous is None and event["apiVersion"] != "v1" else []
+
+
+def _validate_new_event(event: Manifest) -> list[FieldError]:
+    """Who reports by the newer group says all of it."""
+    needed = ("eventTime", "reportingController", "reportingInstance", "action", "reason")
+    errors = [required(name) for name in needed if not event.get(name)]
+    if (kind := event.get("type") or "") not in ("Normal", "Warning"):
+        errors.append(invalid_value("type", "", f"has invalid value: {kind}"))
+    return errors
+
+
+def _default_lease(lease: Manifest) -> None:
+    lease.setdefault("spec", {})
 
 
 def _validate_lease(lease: Manifest, previous: Manifest | None) -> list[FieldError]:
@@ -156,7 +178,11 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         "pods": Strategy(
             default=pods.default_pod,
             on_create=_in_order(
-                admission.give_account, admission.resolve_priority, admission.keep_limits, pods.admit_pod
+                admission.give_account,
+                admission.resolve_priority,
+                admission.apply_runtime_class,
+                admission.keep_limits,
+                pods.admit_pod,
             ),
             validate=pod_rules.validate_pod,
             graceful=True,
@@ -167,7 +193,7 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
             default=services.default_service,
             on_create=partial(services.admit_service, addresses),
             on_update=partial(services.keep_addresses, addresses),
-            validate=services.validate_service,
+            validate=service_rules.validate_service,
             names=dns_label,
             created_by_update=True,
             generation=False,
@@ -181,8 +207,11 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
             generation=False,
             fields={field: field for field in _EVENT_FIELDS} | _REGARDING | {"source": "source.component"},
         ),
-        "leases.coordination.k8s.io": Strategy(validate=_validate_lease, created_by_update=True, generation=False),
+        "leases.coordination.k8s.io": Strategy(
+            default=_default_lease, validate=_validate_lease, created_by_update=True, generation=False
+        ),
         "nodes": Strategy(
+            default=nodes.default_node,
             on_update=nodes.keep_status,
             validate=nodes.validate_node,
             generation=False,
@@ -192,29 +221,34 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         "deployments.apps": Strategy(
             default=workloads.default_deployment,
             on_create=_initial_status(),
-            validate=workloads.validate_workload,
+            validate=workload_rules.validate_workload,
             counts_annotations=True,
         ),
         "replicasets.apps": Strategy(
-            validate=workloads.validate_workload,
+            validate=workload_rules.validate_workload,
             default=workloads.default_replicated,
             on_create=replicated,
             fields={"status.replicas": "status.replicas"},
         ),
         "replicationcontrollers": Strategy(
-            default=workloads.default_replicated, on_create=replicated, fields={"status.replicas": "status.replicas"}
+            default=workloads.default_controller,
+            validate=workload_rules.validate_controller,
+            on_create=replicated,
+            fields={"status.replicas": "status.replicas"},
+        ),
+        "podtemplates": Strategy(
+            default=workloads.default_pod_template, validate=workload_rules.validate_pod_template, returns_deleted=True
         ),
         "statefulsets.apps": Strategy(
             default=workloads.default_stateful_set,
-            validate=workloads.validate_workload,
+            validate=workload_rules.validate_workload,
             on_create=_initial_status(replicas=0, availableReplicas=0),
         ),
         "daemonsets.apps": Strategy(
             default=workloads.default_daemon_set,
-            validate=workloads.validate_workload,
-            on_create=_initial_status(
-                currentNumberScheduled=0, numberMisscheduled=0, desiredNumberScheduled=0, numberReady=0
-            ),
+            validate=workload_rules.validate_workload,
+            on_create=workloads.admit_daemon_set,
+            on_update=workloads.keep_template_generation,
         ),
         "jobs.batch": Strategy(
             default=batch.default_job,
@@ -257,40 +291,76 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
             validate=volumes.validate_volume,
             generation=False,
             returns_deleted=True,
-            on_create=_initial_status(phase="Pending"),
+            on_create=volumes.admit_volume,
         ),
         "storageclasses.storage.k8s.io": Strategy(
             default=volumes.default_storage_class, validate=volumes.validate_storage_class, generation=False
         ),
+        "csidrivers.storage.k8s.io": Strategy(default=volumes.default_driver, generation=False),
+        "volumeattachments.storage.k8s.io": Strategy(on_create=_initial_status(attached=False), generation=False),
+        "runtimeclasses.node.k8s.io": Strategy(validate=policy_rules.validate_runtime_class, generation=False),
         "poddisruptionbudgets.policy": Strategy(
-            validate=networking.validate_disruption_budget,
+            default=policy_rules.default_disruption_budget,
+            validate=policy_rules.validate_disruption_budget,
             on_create=_initial_status(disruptionsAllowed=0, currentHealthy=0, desiredHealthy=0, expectedPods=0),
         ),
-        "networkpolicies.networking.k8s.io": Strategy(default=networking.default_network_policy),
+        "networkpolicies.networking.k8s.io": Strategy(
+            default=networking.default_network_policy, validate=network_rules.validate_network_policy
+        ),
+        "ingressclasses.networking.k8s.io": Strategy(
+            default=networking.default_ingress_class, validate=network_rules.validate_ingress_class
+        ),
         "ingresses.networking.k8s.io": Strategy(
-            on_create=networking.admit_ingress, validate=networking.validate_ingress
+            on_create=networking.admit_ingress, validate=network_rules.validate_ingress
         ),
         "endpointslices.discovery.k8s.io": Strategy(
-            default=networking.default_endpoint_slice, validate=networking.validate_endpoint_slice
+            default=networking.default_endpoint_slice, validate=endpoint_rules.validate_endpoint_slice
         ),
-        "endpoints": Strategy(default=networking.default_endpoints, created_by_update=True, generation=False),
+        "endpoints": Strategy(
+            default=networking.default_endpoints,
+            validate=endpoint_rules.validate_endpoints,
+            created_by_update=True,
+            generation=False,
+        ),
         "horizontalpodautoscalers.autoscaling": Strategy(
             default=autoscaling.default_autoscaler,
             on_create=autoscaling.admit_autoscaler,
-            validate=autoscaling.validate_autoscaler,
+            validate=autoscaling_rules.validate_autoscaler,
             generation=False,
         ),
-        **dict.fromkeys(
-            ("podtemplates", "resourcequotas", "serviceaccounts"), Strategy(generation=False, returns_deleted=True)
+        "serviceaccounts": Strategy(generation=False, returns_deleted=True),
+        "resourcequotas": Strategy(
+            default=quota_rules.default_quota,
+            validate=quota_rules.validate_quota,
+            on_create=_initial_status(),
+            generation=False,
+            returns_deleted=True,
         ),
         "limitranges": Strategy(
             default=limit_ranges.default_limit_range,
-            validate=limit_ranges.validate_limit_range,
+            validate=limit_range_rules.validate_limit_range,
             created_by_update=True,
             generation=False,
         ),
         "priorityclasses.scheduling.k8s.io": Strategy(
-            default=scheduling.default_priority_class, validate=scheduling.validate_priority_class
+            default=scheduling.default_priority_class,
+            on_create=admission.keep_one_default,
+            validate=scheduling.validate_priority_class,
         ),
-        "certificatesigningrequests.certificates.k8s.io": Strategy(generation=False, on_create=_initial_status()),
+        **dict.fromkeys(
+            (
+                "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+                "validatingwebhookconfigurations.admissionregistration.k8s.io",
+            ),
+            Strategy(default=webhooks.default_webhooks, validate=webhooks.validate_webhooks),
+        ),
+        "validatingadmissionpolicies.admissionregistration.k8s.io": Strategy(
+            default=webhooks.default_policy, validate=webhooks.validate_policy, on_create=_initial_status()
+        ),
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(
+            default=webhooks.default_policy_binding, validate=webhooks.validate_policy_binding
+        ),
+        "certificatesigningrequests.certificates.k8s.io": Strategy(
+            validate=policy_rules.validate_signing_request, generation=False, on_create=_initial_status()
+        ),
     }

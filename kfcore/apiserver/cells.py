@@ -23,13 +23,18 @@ class BuiltinTable(msgspec.Struct, frozen=True):
     cells: Cells
 
 
+_TYPES = {"#": "integer", "?": "boolean", "@": "date"}
+
+
 def columns(narrow: str, wide: str = "") -> tuple[Column, ...]:
-    """Columns by comma-separated names; `#` after a name: an integer. `wide` ones are shown with `-o wide` only."""
+    """Columns by comma-separated names. After a name, `#` means an integer, `?` a boolean and `@` a date. `wide` ones
+    are shown with `-o wide` only.
+    """
     named = [(name.strip(), priority) for priority, names in enumerate((narrow, wide)) for name in names.split(",")]
     return tuple(
         Column(
-            name.rstrip("#"),
-            "integer" if name.endswith("#") else "string",
+            name.rstrip("#?@"),
+            _TYPES.get(name[-1], "string"),
             "",
             format="name" if name == "Name" else "",
             priority=priority,

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.cells import (
+    NAME,
     NONE,
     BuiltinTable,
     age_of,
@@ -20,6 +23,7 @@ from kfcore.apiserver.cells import (
     status_of,
 )
 from kfcore.apiserver.duration import UNKNOWN, age, human_duration
+from kfcore.apiserver.further_columns import FURTHER_TABLES
 from kfcore.apiserver.workload_columns import WORKLOAD_TABLES
 
 
@@ -100,9 +104,9 @@ def _node(obj: Manifest, now: datetime) -> list[Any]:
 
 def _endpoints(obj: Manifest, now: datetime) -> list[Any]:
     pairs = [
-        f"{address.get('ip')}:{port.get('port')}"
+        f"{address.get('ip')}:{port['port']}" if port else str(address.get("ip"))
         for subset in obj.get("subsets") or []
-        for port in subset.get("ports") or []
+        for port in subset.get("ports") or [{}]
         for address in subset.get("addresses") or []
     ]
     more = f" + {len(pairs) - 3} more..." if len(pairs) > 3 else ""
@@ -110,7 +114,7 @@ def _endpoints(obj: Manifest, now: datetime) -> list[Any]:
 
 
 def _endpoint_slice(obj: Manifest, now: datetime) -> list[Any]:
-    ports = [port.get("port", "*") for port in obj.get("ports") or []]
+    ports = [port.get("port") or port.get("name") or "*" for port in obj.get("ports") or []]
     addresses = [address for endpoint in obj.get("endpoints") or [] for address in endpoint.get("addresses") or []]
 
     def some(values: list[Any], empty: str) -> str:
@@ -126,6 +130,10 @@ def _endpoint_slice(obj: Manifest, now: datetime) -> list[Any]:
     ]
 
 
+_DEFAULT_CLASS = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
 _ACCESS_MODES = {
     "ReadWriteOnce": "RWO",
     "ReadOnlyMany": "ROX",
@@ -181,7 +189,7 @@ def _autoscaler(obj: Manifest, now: datetime) -> list[Any]:
     return [
         name_of(obj),
         f"{target.get('kind', '')}/{target.get('name', '')}",
-        ", ".join(shown) or NONE,
+        f"{', '.join(shown[:2])} + {len(shown) - 2} more..." if len(shown) > 2 else ", ".join(shown) or NONE,
         str(spec.get("minReplicas", "<unset>")),
         spec.get("maxReplicas", 0),
         status.get("currentReplicas", 0),
@@ -213,11 +221,15 @@ def _metric(metric: Manifest, current: Manifest) -> str:
     field = kind[:1].lower() + kind[1:]
     source, found = metric.get(field) or {}, (current.get(field) or {}).get("current") or {}
     target = source.get("target") or {}
-    if (percent := target.get("averageUtilization")) is not None:
+    name = f"{source.get('name', '')}: " if kind in ("Resource", "ContainerResource") else ""
+    if (average := target.get("averageValue")) is not None:
+        suffix = " (avg)" if kind in ("Object", "External") else ""
+        return f"{name}{found.get('averageValue', UNKNOWN)}/{average}{suffix}"
+    if name:
         used = f"{found['averageUtilization']}%" if "averageUtilization" in found else UNKNOWN
-        return f"{source.get('name', '')}: {used}/{percent}%"
-    value = target.get("averageValue") or target.get("value") or UNKNOWN
-    return f"{source.get('name', kind)}: {found.get('averageValue', UNKNOWN)}/{value}"
+        percent = target.get("averageUtilization")
+        return f"{name}{used}/{'<auto>' if percent is None else f'{percent}%'}"
+    return f"{found.get('value', UNKNOWN)}/{target.get('value', UNKNOWN)}"
 
 
 def _disruption_budget(obj: Manifest, now: datetime) -> list[Any]:
@@ -271,7 +283,12 @@ def _created(obj: Manifest, now: datetime) -> list[Any]:
 
 def _binding(obj: Manifest, now: datetime) -> list[Any]:
     role = obj.get("roleRef") or {}
-    return [name_of(obj), f"{role.get('kind', '')}/{role.get('name', '')}", age_of(obj, now)]
+    subjects: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
+    for subject in obj.get("subjects") or []:
+        name, namespace = subject.get("name", ""), subject.get("namespace")
+        subjects.setdefault(subject.get("kind", ""), []).append(f"{namespace}/{name}" if namespace else name)
+    listed = (", ".join(subjects[kind]) for kind in ("User", "Group", "ServiceAccount"))
+    return [name_of(obj), f"{role.get('kind', '')}/{role.get('name', '')}", age_of(obj, now), *listed]
 
 
 def _priority_class(obj: Manifest, now: datetime) -> list[Any]:
@@ -280,8 +297,10 @@ def _priority_class(obj: Manifest, now: datetime) -> list[Any]:
 
 
 def _storage_class(obj: Manifest, now: datetime) -> list[Any]:
+    annotations = obj["metadata"].get("annotations") or {}
+    default = any(annotations.get(key) == "true" for key in _DEFAULT_CLASS)
     return [
-        name_of(obj),
+        f"{name_of(obj)} (default)" if default else name_of(obj),
         obj.get("provisioner", ""),
         obj.get("reclaimPolicy", "Delete"),
         obj.get("volumeBindingMode", "Immediate"),
@@ -303,65 +322,69 @@ _EVENT = BuiltinTable(
     ),
     _event,
 )
-_CREATED = BuiltinTable(columns("Name,Created At"), _created)
-_BINDING = BuiltinTable(columns("Name,Role,Age"), _binding)
+CREATED = BuiltinTable(columns("Name,Created At@"), _created)
+"""What kinds show that have nothing of their own to show."""
+_BINDING = BuiltinTable(columns("Name,Role,Age", "Users,Groups,ServiceAccounts"), _binding)
 
-BUILTIN_TABLES: dict[tuple[str, str], BuiltinTable] = WORKLOAD_TABLES | {
-    ("", "services"): BuiltinTable(columns("Name,Type,Cluster-IP,External-IP,Port(s),Age", "Selector"), _service),
-    ("", "events"): _EVENT,
-    ("events.k8s.io", "events"): _EVENT,
-    ("", "namespaces"): BuiltinTable(columns("Name,Status,Age"), _namespace),
-    ("", "nodes"): BuiltinTable(
-        columns(
-            "Name,Status,Roles,Age,Version",
-            "Internal-IP,External-IP,OS-Image,Kernel-Version,Container-Runtime",
+BUILTIN_TABLES: dict[tuple[str, str], BuiltinTable] = (
+    WORKLOAD_TABLES
+    | FURTHER_TABLES
+    | {
+        ("", "services"): BuiltinTable(columns("Name,Type,Cluster-IP,External-IP,Port(s),Age", "Selector"), _service),
+        ("", "events"): _EVENT,
+        ("events.k8s.io", "events"): _EVENT,
+        ("", "namespaces"): BuiltinTable(columns("Name,Status,Age"), _namespace),
+        ("", "nodes"): BuiltinTable(
+            columns(
+                "Name,Status,Roles,Age,Version",
+                "Internal-IP,External-IP,OS-Image,Kernel-Version,Container-Runtime",
+            ),
+            _node,
         ),
-        _node,
-    ),
-    ("", "configmaps"): BuiltinTable(columns("Name,Data,Age"), _config_map),
-    ("", "secrets"): BuiltinTable(columns("Name,Type,Data,Age"), _secret),
-    ("", "serviceaccounts"): BuiltinTable(columns("Name,Secrets,Age"), _service_account),
-    ("", "endpoints"): BuiltinTable(columns("Name,Endpoints,Age"), _endpoints),
-    ("", "persistentvolumeclaims"): BuiltinTable(
-        columns(
-            "Name,Status,Volume,Capacity,Access Modes,StorageClass,VolumeAttributesClass,Age",
-            "VolumeMode",
+        ("", "configmaps"): BuiltinTable(columns("Name,Data,Age"), _config_map),
+        ("", "secrets"): BuiltinTable(columns("Name,Type,Data,Age"), _secret),
+        ("", "serviceaccounts"): BuiltinTable(columns("Name,Secrets,Age"), _service_account),
+        ("", "endpoints"): BuiltinTable(columns("Name,Endpoints,Age"), _endpoints),
+        ("", "persistentvolumeclaims"): BuiltinTable(
+            columns(
+                "Name,Status,Volume,Capacity,Access Modes,StorageClass,VolumeAttributesClass,Age",
+                "VolumeMode",
+            ),
+            _claim,
         ),
-        _claim,
-    ),
-    ("", "persistentvolumes"): BuiltinTable(
-        columns(
-            "Name,Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age",
-            "VolumeMode",
+        ("", "persistentvolumes"): BuiltinTable(
+            columns(
+                "Name,Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age",
+                "VolumeMode",
+            ),
+            _volume,
         ),
-        _volume,
-    ),
-    ("certificates.k8s.io", "certificatesigningrequests"): BuiltinTable(
-        columns("Name,Age,SignerName,Requestor,RequestedDuration,Condition"), _signing_request
-    ),
-    ("autoscaling", "scales"): BuiltinTable(columns("Name,Desired#,Available#,Age"), _scale),
-    ("autoscaling", "horizontalpodautoscalers"): BuiltinTable(
-        columns("Name,Reference,Targets,MinPods,MaxPods#,Replicas#,Age"), _autoscaler
-    ),
-    ("coordination.k8s.io", "leases"): BuiltinTable(columns("Name,Holder,Age"), _lease),
-    ("discovery.k8s.io", "endpointslices"): BuiltinTable(
-        columns("Name,AddressType,Ports,Endpoints,Age"), _endpoint_slice
-    ),
-    ("policy", "poddisruptionbudgets"): BuiltinTable(
-        columns("Name,Min Available,Max Unavailable,Allowed Disruptions#,Age"), _disruption_budget
-    ),
-    ("networking.k8s.io", "ingresses"): BuiltinTable(columns("Name,Class,Hosts,Address,Ports,Age"), _ingress),
-    ("networking.k8s.io", "networkpolicies"): BuiltinTable(columns("Name,Pod-Selector,Age"), _network_policy),
-    ("apiextensions.k8s.io", "customresourcedefinitions"): _CREATED,
-    ("rbac.authorization.k8s.io", "roles"): _CREATED,
-    ("rbac.authorization.k8s.io", "clusterroles"): _CREATED,
-    ("rbac.authorization.k8s.io", "rolebindings"): _BINDING,
-    ("rbac.authorization.k8s.io", "clusterrolebindings"): _BINDING,
-    ("scheduling.k8s.io", "priorityclasses"): BuiltinTable(
-        columns("Name,Value#,Global-Default,Age,PreemptionPolicy"), _priority_class
-    ),
-    ("storage.k8s.io", "storageclasses"): BuiltinTable(
-        columns("Name,Provisioner,ReclaimPolicy,VolumeBindingMode,AllowVolumeExpansion,Age"), _storage_class
-    ),
-}
-"""By group and plural. A kind that is not here shows its name and age."""
+        ("certificates.k8s.io", "certificatesigningrequests"): BuiltinTable(
+            columns("Name,Age,SignerName,Requestor,RequestedDuration,Condition"), _signing_request
+        ),
+        ("autoscaling", "scales"): BuiltinTable(
+            (msgspec.structs.replace(NAME, format=""), *columns("Desired#,Available#,Age")), _scale
+        ),
+        ("autoscaling", "horizontalpodautoscalers"): BuiltinTable(
+            columns("Name,Reference,Targets,MinPods,MaxPods,Replicas,Age"), _autoscaler
+        ),
+        ("coordination.k8s.io", "leases"): BuiltinTable(columns("Name,Holder,Age"), _lease),
+        ("discovery.k8s.io", "endpointslices"): BuiltinTable(
+            columns("Name,AddressType,Ports,Endpoints,Age"), _endpoint_slice
+        ),
+        ("policy", "poddisruptionbudgets"): BuiltinTable(
+            columns("Name,Min Available,Max Unavailable,Allowed Disruptions#,Age"), _disruption_budget
+        ),
+        ("networking.k8s.io", "ingresses"): BuiltinTable(columns("Name,Class,Hosts,Address,Ports,Age"), _ingress),
+        ("networking.k8s.io", "networkpolicies"): BuiltinTable(columns("Name,Pod-Selector,Age"), _network_policy),
+        ("rbac.authorization.k8s.io", "rolebindings"): _BINDING,
+        ("rbac.authorization.k8s.io", "clusterrolebindings"): _BINDING,
+        ("scheduling.k8s.io", "priorityclasses"): BuiltinTable(
+            columns("Name,Value#,Global-Default?,Age,PreemptionPolicy"), _priority_class
+        ),
+        ("storage.k8s.io", "storageclasses"): BuiltinTable(
+            columns("Name,Provisioner,ReclaimPolicy,VolumeBindingMode,AllowVolumeExpansion,Age"), _storage_class
+        ),
+    }
+)
+"""By group and plural. A kind that is not here shows when it was made."""

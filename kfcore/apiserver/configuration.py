@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import re
 
 import msgspec
 
 from kfcore.api.codec import decode_json
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.names import config_key
 from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value, required
 from kfcore.apiserver.workloads import part
 
 _LIMIT = 1024 * 1024
-_KEY = "[-._a-zA-Z0-9]+"
 _TYPE_KEYS = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
@@ -69,20 +68,7 @@ def _not_json(text: str) -> str:
 
 
 def _key_problems(data: Manifest, field: str) -> list[FieldError]:
-    errors = []
-    for key in data:
-        if len(key) > 253:
-            errors.append(invalid_value(f"{field}[{key}]", key, "must be no more than 253 characters"))
-        if not re.fullmatch(_KEY, key):
-            why = (
-                "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
-                f"'KEY_NAME',  or 'key-name', regex used for validation is '{_KEY}')"
-            )
-            errors.append(invalid_value(f"{field}[{key}]", key, why))
-        elif key in (".", "..") or key.startswith(".."):
-            why = f"must not be '{key}'" if key in (".", "..") else "must not start with '..'"
-            errors.append(invalid_value(f"{field}[{key}]", key, why))
-    return errors
+    return [invalid_value(f"{field}[{key}]", key, why) for key in data for why in config_key(key)]
 
 
 def _too_long(field: str) -> FieldError:

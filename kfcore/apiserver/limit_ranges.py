@@ -8,10 +8,8 @@ from typing import Any
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.amounts import Amounts, amounts, of_containers, text
-from kfcore.apiserver.status import FieldError, required, unsupported
 
 ANNOTATION = "kubernetes.io/limit-ranger"
-_TYPES = ("Container", "PersistentVolumeClaim", "Pod")
 _CONTAINER_LISTS = ("containers", "initContainers")
 
 
@@ -31,16 +29,6 @@ def default_limit_range(limit_range: Manifest) -> None:
             item["default"] = default
         if request:
             item["defaultRequest"] = request
-
-
-def validate_limit_range(limit_range: Manifest, previous: Manifest | None) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for index, item in enumerate((limit_range.get("spec") or {}).get("limits") or ()):
-        if not item.get("type"):
-            errors.append(required(f"spec.limits[{index}].type"))
-        elif item["type"] not in _TYPES and "/" not in item["type"]:
-            errors.append(unsupported(f"spec.limits[{index}].type", item["type"], _TYPES))
-    return errors
 
 
 def give_defaults(pod: Manifest, limit_ranges: Iterable[Manifest]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -10,12 +11,14 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = f"({_QUALIFIED})?"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_CONFIG_KEY = "[-._a-zA-Z0-9]+"
 
 _label = re.compile(_LABEL).fullmatch
 _label_1035 = re.compile(_LABEL_1035).fullmatch
 _subdomain = re.compile(_SUBDOMAIN).fullmatch
 _qualified = re.compile(_QUALIFIED).fullmatch
 _value = re.compile(_VALUE).fullmatch
+_config_key = re.compile(_CONFIG_KEY).fullmatch
 
 
 def _too_long(limit: int) -> str:
@@ -109,3 +112,16 @@ def label_value(value: str) -> list[str]:
             f"validation is '{_VALUE}')"
         )
     return problems
+
+
+def config_key(key: str) -> Iterator[str]:
+    """Why `key` is not one of a ConfigMap or Secret."""
+    if len(key) > 253:
+        yield "must be no more than 253 characters"
+    if not _config_key(key):
+        yield (
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+            f"'KEY_NAME',  or 'key-name', regex used for validation is '{_CONFIG_KEY}')"
+        )
+    elif key in (".", "..") or key.startswith(".."):
+        yield f"must not be '{key}'" if key in (".", "..") else "must not start with '..'"

@@ -4,18 +4,15 @@ Each takes a pod, and sees one part of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.names import dns_label
-from kfcore.apiserver.pod_rules import validate_resources
+from kfcore.apiserver.pod_rules import validate_pod_spec
+from kfcore.apiserver.pod_updates import EPHEMERAL, validate_added
 from kfcore.apiserver.pods import default_container, qos_class
-from kfcore.apiserver.status import FieldError, duplicate, forbidden_field, invalid_value, required
+from kfcore.apiserver.status import FieldError, forbidden_field, invalid_value
 
-_EPHEMERAL = "ephemeralContainers"
-_NOT_EPHEMERAL = (
-    "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy",
-)  # fmt: skip
 _RESIZABLE = ("cpu", "memory")
 
 
@@ -24,9 +21,9 @@ def only(subresource: str, before: Manifest, wanted: Manifest) -> Manifest:
     now, then = wanted.get("spec"), before["spec"]
     spec: Any = dict(then)
     if isinstance(now, dict) and subresource == "ephemeralcontainers":
-        spec.pop(_EPHEMERAL, None)
-        if now.get(_EPHEMERAL):
-            spec[_EPHEMERAL] = now[_EPHEMERAL]
+        spec.pop(EPHEMERAL, None)
+        if now.get(EPHEMERAL):
+            spec[EPHEMERAL] = now[EPHEMERAL]
     elif isinstance(now, dict):
         for name in ("containers", "initContainers"):
             if name in then:
@@ -50,67 +47,47 @@ def _resized(then: list[Manifest], now: Any) -> list[Manifest]:
 
 
 def default_ephemeral(pod: Manifest) -> None:
-    for container in pod["spec"].get(_EPHEMERAL) or ():
+    for container in pod["spec"].get(EPHEMERAL) or ():
         default_container(container)
 
 
 def validate_change(subresource: str, pod: Manifest, previous: Manifest) -> list[FieldError]:
+    spec, before = pod["spec"], previous["spec"]
+    errors = validate_pod_spec(spec, "spec", is_pod=True)
     if subresource == "ephemeralcontainers":
-        return _validate_ephemeral(pod["spec"], previous["spec"])
-    return _validate_resize(pod["spec"], previous["spec"])
+        return [*errors, *validate_added(spec, before)]
+    return [*errors, *_validate_resize(spec, before)]
 
 
-def _validate_ephemeral(spec: Manifest, before: Manifest) -> list[FieldError]:
-    errors: list[FieldError] = []
-    names = {container["name"] for name in ("containers", "initContainers") for container in spec.get(name) or ()}
-    present = {container["name"]: container for container in before.get(_EPHEMERAL) or ()}
-    for index, container in enumerate(spec.get(_EPHEMERAL) or ()):
-        place = f"spec.{_EPHEMERAL}[{index}]"
-        name, target = container.get("name") or "", container.get("targetContainerName")
-        if not name:
-            errors.append(required(f"{place}.name"))
-        elif why := dns_label(name):
-            errors.append(invalid_value(f"{place}.name", name, why))
-        elif name in names:
-            errors.append(duplicate(f"{place}.name", name))
-        names.add(name)
-        if not container.get("image"):
-            errors.append(required(f"{place}.image"))
-        errors += [
-            forbidden_field(f"{place}.{field}", "cannot be set for an Ephemeral Container")
-            for field in _NOT_EPHEMERAL
-            if container.get(field)
-        ]
-        if target and target not in {one["name"] for one in spec["containers"]}:
-            errors.append(FieldError("FieldValueNotFound", f"{place}.targetContainerName", f'Not found: "{target}"'))
-        if name in present and container != present[name]:
-            errors.append(
-                forbidden_field(f"spec.{_EPHEMERAL}", f'existing ephemeral containers "{name}" may not be changed')
-            )
-    kept = {container.get("name") for container in spec.get(_EPHEMERAL) or ()}
-    errors += [
-        forbidden_field(f"spec.{_EPHEMERAL}", f'existing ephemeral containers "{name}" may not be removed')
-        for name in present
-        if name not in kept
-    ]
-    return errors
-
-
-def _validate_resize(spec: Manifest, before: Manifest) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for name in ("containers", "initContainers"):
+def _validate_resize(spec: Manifest, before: Manifest) -> Iterator[FieldError]:
+    if qos_class(spec) != (qos := qos_class(before)):
+        yield invalid_value("spec", qos, "Pod QOS Class may not change as a result of resizing")
+    for name in ("initContainers", "containers"):
         for index, (now, then) in enumerate(zip(spec.get(name) or (), before.get(name) or (), strict=True)):
-            errors += validate_resources(now.get("resources") or {}, f"spec.{name}[{index}].resources")
-            if _others(now) != _others(then):
-                errors.append(forbidden_field("spec", "only cpu and memory resources are mutable"))
-    if not errors and qos_class(spec) != (qos := qos_class(before)):
-        errors.append(invalid_value("spec", qos, "Pod QOS Class may not change as a result of resizing"))
-    return errors
+            what, lasting = "", name == "containers" or then.get("restartPolicy") == "Always"
+            if lasting:
+                yield from _validate_kept(now, then, f"spec.{name}[{index}].resources")
+                what = "only cpu and memory resources are mutable" if _others(now) != _others(then) else ""
+            elif now != then:
+                what = "resources for non-sidecar init containers are immutable"
+            if what and name == "initContainers" and lasting:
+                what = "only cpu and memory resources for sidecar containers are mutable"
+            if what:
+                yield forbidden_field("spec", what)
+
+
+def _validate_kept(now: Manifest, then: Manifest, place: str) -> Iterator[FieldError]:
+    for group in ("requests", "limits"):
+        held, wanted = ((one.get("resources") or {}).get(group) or {} for one in (then, now))
+        if any(name not in wanted for name in held):
+            yield forbidden_field(f"{place}.{group}", f"resource {group} cannot be removed")
 
 
 def _others(container: Manifest) -> Manifest:
+    """What of a container stays when it is resized."""
     resources = container.get("resources") or {}
-    return {
+    kept = {
         group: {name: value for name, value in (resources.get(group) or {}).items() if name not in _RESIZABLE}
         for group in ("limits", "requests")
     }
+    return {**container, "resources": kept}

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.amounts import of_containers, text
+from kfcore.apiserver.quantities import amount
 from kfcore.apiserver.status import bad_request
+from kfcore.apiserver.volume_defaults import default_references, default_volume, pull_policy
 
 POD_FIELDS = {
     "spec.nodeName": "spec.nodeName",
@@ -19,6 +22,8 @@ POD_FIELDS = {
     "status.nominatedNodeName": "status.nominatedNodeName",
 }
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_HOOKS = ("postStart", "preStop")
+_QOS_RESOURCES = ("cpu", "memory")
 _CONTAINER_LISTS = ("initContainers", "containers")
 _TOLERATIONS = tuple(
     {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
@@ -43,6 +48,8 @@ def default_pod(pod: Manifest) -> None:
     if not isinstance(spec, dict):
         return
     default_pod_spec(spec)
+    _request_limits(spec)
+    _request_as_a_whole(spec)
     spec.setdefault("enableServiceLinks", True)
     if spec.get("hostNetwork"):
         for container in _containers(spec):
@@ -98,12 +105,12 @@ def default_pod_spec(spec: Manifest) -> None:
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("dnsPolicy", "ClusterFirst")
-    if spec.get("serviceAccountName"):
-        spec.setdefault("serviceAccount", spec["serviceAccountName"])
+    if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
     spec.setdefault("securityContext", {})
     spec.setdefault("schedulerName", "default-scheduler")
     for volume in spec.get("volumes") or ():
-        _default_volume(volume)
+        default_volume(volume)
 
 
 def _containers(spec: Manifest) -> Iterator[Manifest]:
@@ -111,25 +118,40 @@ def _containers(spec: Manifest) -> Iterator[Manifest]:
         yield from spec.get(name) or ()
 
 
+def _request_limits(spec: Manifest) -> None:
+    """Of a pod, not of a template: what is limited and not requested is requested."""
+    for container in _containers(spec):
+        resources = container["resources"]
+        if isinstance(resources, dict) and isinstance(limits := resources.get("limits"), dict):
+            requests = resources.setdefault("requests", {})
+            for name, quantity in limits.items():
+                requests.setdefault(name, quantity)
+
+
+def _request_as_a_whole(spec: Manifest) -> None:
+    """A pod that is limited as a whole requests what its containers do, or else what it is limited to."""
+    resources = spec.get("resources")
+    if not isinstance(resources, dict) or not (limits := resources.get("limits")):
+        return
+    needed = {name: text(name, size) for name, size in of_containers(spec, "requests").items()}
+    requests = resources.setdefault("requests", {})
+    for name, quantity in {**limits, **needed}.items():
+        if name in _QOS_RESOURCES:
+            requests.setdefault(name, quantity)
+
+
 def default_container(container: Manifest) -> None:
     """The defaults of a container of any sort."""
     container.setdefault("resources", {})
-    resources = container["resources"]
-    if isinstance(resources, dict) and isinstance(limits := resources.get("limits"), dict):
-        requests = resources.setdefault("requests", {})
-        for name, quantity in limits.items():
-            requests.setdefault(name, quantity)
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     image = container.get("image")
     if isinstance(image, str):
-        container.setdefault("imagePullPolicy", "Always" if _floats(image) else "IfNotPresent")
+        container.setdefault("imagePullPolicy", pull_policy(image))
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
     for variable in container.get("env") or ():
-        reference = (variable.get("valueFrom") or {}).get("fieldRef")
-        if isinstance(reference, dict):
-            reference.setdefault("apiVersion", "v1")
+        default_references(variable.get("valueFrom") or {})
     for name in _PROBES:
         if isinstance(probe := container.get(name), dict):
             for field, value in (
@@ -139,46 +161,42 @@ def default_container(container: Manifest) -> None:
                 ("failureThreshold", 3),
             ):
                 probe.setdefault(field, value)
-            if isinstance(http := probe.get("httpGet"), dict):
-                http.setdefault("path", "/")
-                http.setdefault("scheme", "HTTP")
+            _default_handler(probe)
+    lifecycle: Manifest = container.get("lifecycle") or {}
+    for name in _HOOKS:
+        if isinstance(hook := lifecycle.get(name), dict):
+            _default_handler(hook)
 
 
-def _floats(image: str) -> bool:
-    """Whether an image reference may mean something else tomorrow: no tag, or `latest`, and no digest."""
-    if "@" in image:
-        return False
-    tag = image.rpartition("/")[2].partition(":")[2]
-    return tag in ("", "latest")
-
-
-def _default_volume(volume: Manifest) -> None:
-    sources = ("configMap", "secret", "projected", "downwardAPI")
-    for source in sources:
-        if isinstance(inner := volume.get(source), dict):
-            inner.setdefault("defaultMode", 420)
-    if isinstance(path := volume.get("hostPath"), dict):
-        path.setdefault("type", "")
-    if set(volume) == {"name"}:
-        volume["emptyDir"] = {}
+def _default_handler(handler: Manifest) -> None:
+    if isinstance(http := handler.get("httpGet"), dict):
+        http.setdefault("path", "/")
+        http.setdefault("scheme", "HTTP")
+    if isinstance(grpc := handler.get("grpc"), dict):
+        grpc.setdefault("service", "")
 
 
 def qos_class(spec: Manifest) -> str:
-    """BestEffort without requests and limits, Guaranteed with all limits and equal requests, else Burstable."""
+    """BestEffort without requests and limits, Guaranteed with all limits and equal requests, else Burstable. What the
+    pod as a whole asks for goes before what its containers do.
+    """
+    whole = spec.get("resources") or {}
+    asked = [whole] if whole.get("limits") or whole.get("requests") else [
+        container.get("resources") or {} for container in _containers(spec)
+    ]  # fmt: skip
     guaranteed, anything = True, False
-    for container in _containers(spec):
-        resources = container.get("resources")
-        if not resources:
-            guaranteed = False
-            continue
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-        if any(name in group for group in (limits, requests) for name in ("cpu", "memory")):
-            anything = True
-        if not all(name in limits and requests.get(name) == limits[name] for name in ("cpu", "memory")):
-            guaranteed = False
+    for resources in asked:
+        limits, requests = (_above_nothing(resources.get(group)) for group in ("limits", "requests"))
+        anything = anything or bool(limits or requests)
+        guaranteed = guaranteed and len(limits) == len(_QOS_RESOURCES) and requests == limits
     if not anything:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _above_nothing(quantities: Any) -> dict[str, Any]:
+    found = {name: amount(str(value)) for name, value in (quantities or {}).items() if name in _QOS_RESOURCES}
+    return {name: value for name, value in found.items() if value}
 
 
 _GO_TYPES = {str: "string", dict: "object", list: "array", bool: "bool"}

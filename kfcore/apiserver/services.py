@@ -1,30 +1,19 @@
-"""Services: defaults, cluster IPs and the rules that users meet."""
+"""Services: defaults, cluster IPs and node ports. Rules: `service_rules.py`."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
-from typing import Any
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver.addresses import FIRST_NODE_PORT, LAST_NODE_PORT, Addresses
-from kfcore.apiserver.names import dns_label, label_value, qualified_name
-from kfcore.apiserver.pod_rules import port_name
+from kfcore.apiserver.addresses import Addresses
 from kfcore.apiserver.status import (
     FieldError,
     bad_request,
-    duplicate,
-    forbidden_field,
     invalid,
     invalid_value,
-    required,
-    unsupported,
 )
 
-_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
-_PROTOCOLS = ("SCTP", "TCP", "UDP")
-_RANGE = "must be between 1 and 65535, inclusive"
 _ON_NODES = ("LoadBalancer", "NodePort")
 _OF_TYPES = (
     (
@@ -35,10 +24,7 @@ _OF_TYPES = (
     (("LoadBalancer",), ("allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass")),
 )
 """What only services of some types have."""
-_AFFINITIES = ("ClientIP", "None")
 _AFFINITY_SECONDS = 10800
-_FAMILIES = ("IPv4", "IPv6")
-_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _SERVICE = Resource("", "v1", "Service", "services")
 
 
@@ -59,9 +45,11 @@ def default_service(service: Manifest) -> None:
             port["targetPort"] = port.get("port", 0)
     spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
+    if spec["sessionAffinity"] == "None":
+        spec.pop("sessionAffinityConfig", None)
     if spec["sessionAffinity"] == "ClientIP":
         config = spec.setdefault("sessionAffinityConfig", {})
-        if not (config.get("clientIP") or {}).get("timeoutSeconds"):
+        if (config.get("clientIP") or {}).get("timeoutSeconds") is None:
             config["clientIP"] = {"timeoutSeconds": _AFFINITY_SECONDS}
     if spec["type"] != "ExternalName":
         _default_families(spec)
@@ -70,6 +58,9 @@ def default_service(service: Manifest) -> None:
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
+        for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+            if entry.get("ip"):
+                entry.setdefault("ipMode", "VIP")
     if spec.get("clusterIP"):
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
 
@@ -107,6 +98,8 @@ def keep_addresses(addresses: Addresses, service: Manifest, previous: Manifest) 
         for field in ("clusterIP", "clusterIPs"):
             if not spec.get(field) and before.get(field):
                 spec[field] = before[field]
+        if spec.get("clusterIP") != before.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
+            spec["clusterIPs"] = [spec["clusterIP"]]
     known = {(port.get("port"), port.get("protocol")): port.get("nodePort") for port in before.get("ports") or ()}
     for port in spec.get("ports") or ():
         node_port = known.get((port.get("port"), port.get("protocol")))
@@ -150,94 +143,6 @@ def _taken(addresses: Addresses, spec: Manifest, uid: str) -> Iterator[FieldErro
         number = port.get("nodePort")
         if number and addresses.port_is_others(number, port.get("protocol", "TCP"), uid):
             yield invalid_value(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
-
-
-def validate_service(service: Manifest, previous: Manifest | None) -> list[FieldError]:
-    spec = service["spec"]
-    errors: list[FieldError] = []
-    ports = spec.get("ports", [])
-    if not ports and spec.get("clusterIP") != "None" and spec["type"] != "ExternalName":
-        errors.append(required("spec.ports"))
-    names: set[str] = set()
-    pairs: set[Any] = set()
-    for index, port in enumerate(ports):
-        place = f"spec.ports[{index}]"
-        name = port.get("name") or ""
-        if not name and len(ports) > 1:
-            errors.append(required(f"{place}.name"))
-        elif name and (why := dns_label(str(name))):
-            errors.append(invalid_value(f"{place}.name", name, why))
-        elif name in names:
-            errors.append(duplicate(f"{place}.name", name))
-        names.add(str(name))
-        for field in ("port", "targetPort"):
-            number = port.get(field, 0)
-            if isinstance(number, int) and not isinstance(number, bool) and not 0 < number < 65536:
-                errors.append(invalid_value(f"{place}.{field}", number, _RANGE))
-            elif field == "port" and not isinstance(number, int):
-                raise _mistyped("spec.ports.port", "int32")
-        if (node_port := port.get("nodePort")) and not FIRST_NODE_PORT <= node_port <= LAST_NODE_PORT:
-            why = (
-                f"provided port is not in the valid range. The range of valid ports is {FIRST_NODE_PORT}-"
-                f"{LAST_NODE_PORT}"
-            )
-            errors.append(invalid_value(f"{place}.nodePort", node_port, why))
-        elif node_port and spec["type"] not in _ON_NODES:
-            errors.append(forbidden_field(f"{place}.nodePort", "may not be used when `type` is 'ClusterIP'"))
-        if isinstance(target := port.get("targetPort"), str):
-            errors += [invalid_value(f"{place}.targetPort", target, why) for why in port_name(target)]
-        pair = (port.get("protocol"), port.get("port"))
-        if pair in pairs:
-            errors.append(duplicate(place, {"protocol": pair[0], "port": pair[1]}))
-        pairs.add(pair)
-        if port["protocol"] not in _PROTOCOLS:
-            errors.append(unsupported(f"{place}.protocol", port["protocol"], _PROTOCOLS))
-    for key, value in (spec.get("selector") or {}).items():
-        errors += [invalid_value("spec.selector", key, why) for why in qualified_name(key)]
-        errors += [invalid_value("spec.selector", value, why) for why in label_value(value)]
-    if spec.get("sessionAffinity", "None") not in _AFFINITIES:
-        errors.append(unsupported("spec.sessionAffinity", spec["sessionAffinity"], _AFFINITIES))
-    address = spec.get("clusterIP")
-    if address and address != "None" and _malformed(address):
-        why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-        errors.append(invalid_value("spec.clusterIPs[0]", address, why))
-    errors += _validate_families(spec)
-    if spec["type"] not in _TYPES:
-        errors.append(unsupported("spec.type", spec["type"], _TYPES))
-    if spec["type"] == "ExternalName" and not spec.get("externalName"):
-        errors.append(required("spec.externalName"))
-    if (
-        previous is not None
-        and previous["spec"].get("clusterIP") not in (None, spec.get("clusterIP"))
-        and "ExternalName" not in (spec["type"], previous["spec"]["type"])
-    ):
-        given = spec.get("clusterIP")
-        errors.append(invalid_value("spec.clusterIPs[0]", [given] if given else None, "may not change once set"))
-    return errors
-
-
-def _validate_families(spec: Manifest) -> Iterator[FieldError]:
-    """There is one family of addresses here, IPv4."""
-    if spec["type"] == "ExternalName" or (spec.get("clusterIP") == "None" and not spec.get("selector")):
-        return
-    for index, family in enumerate(spec.get("ipFamilies") or ()):
-        if family not in _FAMILIES:
-            yield unsupported(f"spec.ipFamilies[{index}]", family, _FAMILIES)
-        elif family != "IPv4":
-            yield invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
-    policy = spec.get("ipFamilyPolicy")
-    if policy not in _FAMILY_POLICIES:
-        yield unsupported("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES)
-    elif policy == "RequireDualStack":
-        yield invalid_value("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services")
-
-
-def _malformed(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return True
-    return False
 
 
 def _mistyped(path: str, type_: str) -> Exception:

@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
+from kfcore.apiserver import zero_values
+from kfcore.apiserver.quantities import canonical
 from kfcore.apiserver.status import Undecodable
 
 Decode = Callable[[Manifest], list[str]]
 
+_REQUIRED = re.compile(r"Invalid value for `(\w+)`, must not be `None`")
 _TABLE = re.compile(r"^    (openapi_types|attribute_map) = \{(.*?)^    \}", re.M | re.S)
 _ENTRY = re.compile(r"'(\w+)': '([^']+)'")
 _CONTAINER = re.compile(r"(list|dict)[\[(](?:\w+, *)?(.+)[\])]$")
@@ -28,10 +31,22 @@ _VERSION = re.compile(r"^([A-Z][a-z]+)?V\d+((alpha|beta)\d+)?")
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _GO = {"str": "string", "int": "int32", "float": "float64", "bool": "bool", "datetime": "v1.Time", "bytes": "[]uint8"}
-QUANTITIES = frozenset({"limits", "requests", "capacity", "allocatable", "hard", "used", "overhead", "min", "max"})
+QUANTITIES = frozenset({
+    "allocatable", "allocatedResources", "capacity", "default", "defaultRequest", "hard", "limits", "max",
+    "maxLimitRequestRatio", "min", "overhead", "requests", "used",
+})  # fmt: skip
 """Maps of quantities, which may be written as numbers."""
 
+_SINGLE_QUANTITIES = frozenset({
+    ("CSIStorageCapacity", "capacity"), ("CSIStorageCapacity", "maximumVolumeSize"), ("MetricTarget", "averageValue"),
+    ("EmptyDirVolumeSource", "sizeLimit"), ("MetricTarget", "value"), ("MetricValueStatus", "averageValue"),
+    ("MetricValueStatus", "value"), ("ResourceFieldSelector", "divisor"),
+})  # fmt: skip
+_SINGLE_NAMES = frozenset(name for _, name in _SINGLE_QUANTITIES)
+_INT_OR_STRING = frozenset({"maxSurge", "maxUnavailable", "minAvailable", "port", "targetPort"})
 
+
+_FOUND: dict[type, str] = {str: "string", dict: "object", list: "array", bool: "bool"}
 _EXACT: dict[str, type] = {"str": str, "bytes": str, "int": int, "bool": bool, "float": float}
 OPEN = ("object", "file")
 
@@ -81,6 +96,7 @@ def decoder(resource: Resource) -> Decode:
     """The function that decodes a manifest of a built-in kind in place, and returns the places of unknown fields.
 
     It raises BadRequest for values of the wrong type. Metadata is left alone. A kind without a model takes anything.
+    Empty values of optional fields are dropped where the type has no place for them.
     """
 
     def decode(manifest: Manifest) -> list[str]:
@@ -98,6 +114,8 @@ class _Decoder:
     def __init__(self, resource: Resource, unknown: list[str]) -> None:
         self._resource = resource
         self._unknown = unknown
+        # A schema's empty values mean something, and a CRD is read by what follows it.
+        self._drops_empty = resource.kind != "CustomResourceDefinition"
 
     def fields(self, value: Manifest, model: str, place: _Place | None, *, root: bool = False) -> None:
         types = field_types(model)
@@ -112,23 +130,35 @@ class _Decoder:
             inner = value[name]
             if inner is None:
                 del value[name]  # null is the absence of a value
-            elif type(inner) is not type_.exact:
-                here = _Place(place, name, struct_name(model))
-                value[name] = self._value(inner, type_, here, quantity=name in QUANTITIES)
+                continue
+            if type(inner) is not type_.exact or name in _SINGLE_NAMES:
+                struct = struct_name(model)
+                quantity = name in QUANTITIES or (struct, name) in _SINGLE_QUANTITIES
+                inner = value[name] = self._value(inner, type_, _Place(place, name, struct), quantity=quantity)
+            if not inner and self._drops_empty and name not in _kept_empty(model) and _has_empty(type_):
+                del value[name]
 
     def _value(self, value: Any, type_: FieldType, place: _Place, *, quantity: bool = False) -> Any:
-        if type(value) is type_.exact or type_.name in OPEN:
+        if quantity and type_.exact is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+            return self._quantity(str(value), place)
+        if type(value) is type_.exact:
             return value
+        if type_.name in OPEN:
+            return self._int_or_string(value) if place.name in _INT_OR_STRING else value
         if type_.name == "datetime":
             return self._time(value, type_, place)
         if type_.exact is not None:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if number and type_.name == "float":
+            if type_.name == "float" and isinstance(value, int) and not isinstance(value, bool):
                 return value
-            if number and quantity and type_.exact is str:
-                return str(value)
             raise self._mistyped(value, type_, place)
         return self._composite(value, type_, place, quantity=quantity)
+
+    def _quantity(self, text: str, place: _Place) -> str:
+        """In its canonical form; one of a list of resources has no more than three decimal places."""
+        try:
+            return canonical(text, smallest=-9 if (place.struct, place.name) in _SINGLE_QUANTITIES else -3)
+        except ValueError as error:
+            raise Undecodable(self._resource, str(error)) from error
 
     def _time(self, value: Any, type_: FieldType, place: _Place) -> str:
         if not isinstance(value, str):
@@ -158,10 +188,31 @@ class _Decoder:
             key: self._value(item, inner, place, quantity=quantity) for key, item in value.items() if item is not None
         }
 
+    def _int_or_string(self, value: Any) -> Any:
+        if isinstance(value, str) or (type(value) is int and -(2**31) <= value < 2**31):
+            return value
+        found = f"number {value}" if type(value) in (int, float) else _FOUND[type(value)]
+        raise Undecodable(self._resource, f"json: cannot unmarshal {found} into Go value of type int32")
+
     def _mistyped(self, value: Any, type_: FieldType, place: _Place) -> Exception:
-        found = {str: "string", dict: "object", list: "array", bool: "bool"}.get(type(value), "number")
+        found = _FOUND.get(type(value), "number")
         where = f"Go struct field {place.struct}.{place.go_path} of type {_go_type(type_.name)}"
         return Undecodable(self._resource, f"json: cannot unmarshal {found} into {where}")
+
+
+@cache
+def _kept_empty(model: str) -> frozenset[str]:
+    """The fields of a model whose empty value is one."""
+    required = set(_REQUIRED.findall(_text(model)))
+    names = _tables(model).get("attribute_map", {})
+    return frozenset(names[attribute] for attribute in required if attribute in names) | frozenset(
+        zero_values.KEPT.get(struct_name(model), "").split()
+    )
+
+
+def _has_empty(type_: FieldType) -> bool:
+    """Whether a type has an empty value: structs and times have none."""
+    return type_.exact is not None or bool(type_.container)
 
 
 @cache
@@ -194,6 +245,11 @@ def _text(model: str) -> str:
     return path.read_text() if path is not None and path.exists() else ""
 
 
+def _tables(model: str) -> dict[str, dict[str, str]]:
+    """A model's types by attribute, and its JSON names by attribute."""
+    return {name: dict(_ENTRY.findall(body)) for name, body in _TABLE.findall(_text(model))}
+
+
 @cache
 def model_of(resource: Resource) -> str | None:
     """The model of a kind, None where there is none."""
@@ -205,6 +261,6 @@ def model_of(resource: Resource) -> str | None:
 @cache
 def field_types(model: str) -> dict[str, FieldType]:
     """The types of a model's fields, by their JSON names."""
-    tables = {name: dict(_ENTRY.findall(body)) for name, body in _TABLE.findall(_text(model))}
+    tables = _tables(model)
     types = tables.get("openapi_types", {})
     return {name: _type(types[attribute]) for attribute, name in tables.get("attribute_map", {}).items()}

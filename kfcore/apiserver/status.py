@@ -91,6 +91,10 @@ def duplicate(field: str, value: Any) -> FieldError:
     return FieldError("FieldValueDuplicate", field, f"Duplicate value: {go_value(value)}")
 
 
+def not_found_field(field: str, value: Any) -> FieldError:
+    return FieldError("FieldValueNotFound", field, f"Not found: {go_value(value)}")
+
+
 def invalid(resource: Resource, name: str, errors: Sequence[FieldError], *, by_plural: bool = False) -> Invalid:
     """A 422. Custom resources' storage names the plural (`by_plural`) where everything else names the kind."""
     kind = resource.plural if by_plural else resource.kind

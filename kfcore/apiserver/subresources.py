@@ -107,15 +107,19 @@ class Subresources:
 
     def _bind(self, route: Route, request: Request) -> Response:
         body = check_kind(_BINDING, read_json(request.body, "Binding"), custom=False)
-        target = body.get("target")
-        node = target.get("name") if isinstance(target, dict) else None
-        metadata = body.get("metadata")
-        if isinstance(metadata, dict) and metadata.get("name") not in (None, route.name):
+        named = body.get("metadata")
+        if isinstance(named, dict) and named.get("name") not in (None, "", route.name):
             raise bad_request("name in URL does not match name in Binding object")
-        if isinstance(target, dict) and target.get("kind") not in (None, "", "Node"):
-            raise invalid(_BINDING, route.name, [unsupported("target.kind", target["kind"], ("Node", "<empty>"))])
-        if not isinstance(node, str) or not node:
-            raise invalid(_BINDING, route.name, [required("target.name")])
+        target = body.get("target")
+        target = target if isinstance(target, dict) else {}
+        errors = []
+        if (sort := target.get("kind") or "Node") != "Node":
+            errors.append(unsupported("target.kind", sort, ("Node", "<empty>")))
+        node = str(target.get("name") or "")
+        if not node:
+            errors.append(required("target.name"))
+        if errors:
+            raise invalid(_BINDING, route.name, errors)
 
         def change(pod: Manifest) -> Manifest:
             bound = pod["spec"].get("nodeName")

@@ -12,7 +12,7 @@ from typing import Any
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.cells import NAME
-from kfcore.apiserver.columns import BUILTIN_TABLES
+from kfcore.apiserver.columns import BUILTIN_TABLES, CREATED
 from kfcore.apiserver.duration import human_duration, parse_time
 from kfcore.apiserver.jsonpath import JsonPathError, compile_path
 from kfcore.apiserver.kinds import Column, ServedKind
@@ -79,9 +79,8 @@ def _completed(pod: Manifest) -> Manifest | None:
 
 def _layout(kind: ServedKind) -> tuple[tuple[Column, ...], Callable[[Manifest, datetime], list[Any]]]:
     if not kind.custom:
-        builtin = BUILTIN_TABLES.get((kind.resource.group, kind.resource.plural))
-        if builtin is not None:
-            return builtin.columns, builtin.cells
+        builtin = BUILTIN_TABLES.get((kind.resource.group, kind.resource.plural), CREATED)
+        return builtin.columns, builtin.cells
     shown = kind.columns or (_AGE,)
     readers = [_reader(column) for column in shown]
 

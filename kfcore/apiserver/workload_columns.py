@@ -101,11 +101,10 @@ def _daemon_set(obj: Manifest, now: datetime) -> list[Any]:
 def _job(obj: Manifest, now: datetime) -> list[Any]:
     spec, status = spec_of(obj), status_of(obj)
     true = {c.get("type") for c in status.get("conditions") or [] if c.get("status") == "True"}
-    word = "Running"
-    for condition, shown in (("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended")):
-        if condition in true:
-            word = shown
-            break
+    ends = "Complete" in true or "Failed" in true
+    word = next((kind for kind in _JOB_STATES if kind in true), "Running")
+    if not ends and obj["metadata"].get("deletionTimestamp"):
+        word = "Terminating"
     wanted = spec.get("completions")
     if wanted is None:
         parallelism = spec.get("parallelism") or 0
@@ -122,20 +121,30 @@ def _job(obj: Manifest, now: datetime) -> list[Any]:
     ]
 
 
+def _pod_template(obj: Manifest, now: datetime) -> list[Any]:
+    template = obj.get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels")
+    return [name_of(obj), *_containers({"spec": {"template": template}}), labels_text(labels)]
+
+
 def _cron_job(obj: Manifest, now: datetime) -> list[Any]:
     spec, status = spec_of(obj), status_of(obj)
     last = status.get("lastScheduleTime")
+    job = (spec.get("jobTemplate") or {}).get("spec") or {}
     return [
         name_of(obj),
         spec.get("schedule", ""),
         spec.get("timeZone") or NONE,
-        str(bool(spec.get("suspend"))),
+        "True" if spec.get("suspend") else "False",
         len(status.get("active") or []),
         age(last, now) if last else NONE,
         age_of(obj, now),
+        *_containers({"spec": job}),
+        selector_text(job.get("selector")) if job.get("selector") else NONE,
     ]
 
 
+_JOB_STATES = ("Complete", "Failed", "Suspended", "FailureTarget", "SuccessCriteriaMet")
 _REPLICAS = BuiltinTable(columns("Name,Desired#,Current#,Ready#,Age", "Containers,Images,Selector"), _replica_set)
 
 WORKLOAD_TABLES: dict[tuple[str, str], BuiltinTable] = {
@@ -158,6 +167,9 @@ WORKLOAD_TABLES: dict[tuple[str, str], BuiltinTable] = {
     ("batch", "jobs"): BuiltinTable(
         columns("Name,Status,Completions,Duration,Age", "Containers,Images,Selector"), _job
     ),
-    ("batch", "cronjobs"): BuiltinTable(columns("Name,Schedule,Timezone,Suspend,Active#,Last Schedule,Age"), _cron_job),
+    ("batch", "cronjobs"): BuiltinTable(
+        columns("Name,Schedule,Timezone,Suspend?,Active#,Last Schedule,Age", "Containers,Images,Selector"), _cron_job
+    ),
+    ("", "podtemplates"): BuiltinTable(columns("Name,Containers,Images,Pod Labels"), _pod_template),
 }
 """By group and plural."""

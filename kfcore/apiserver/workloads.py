@@ -1,22 +1,13 @@
-"""Deployments, StatefulSets, ReplicaSets and DaemonSets: defaults, and the rules that users meet."""
+"""Deployments, StatefulSets, ReplicaSets, DaemonSets, ReplicationControllers: defaults; rules: `workload_rules.py`."""
 
 from __future__ import annotations
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import pods
-from kfcore.apiserver.pod_rules import validate_pod_spec
-from kfcore.apiserver.rollout_rules import validate_reported, validate_rollout
-from kfcore.apiserver.status import FieldError, bad_request, forbidden_field, invalid_value, required, unsupported
-from kfcore.client.selectors import LabelSelector, SelectorError
+from kfcore.apiserver.status import bad_request
 
-_STATEFUL_SET_FREE = (
-    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
-    "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
-)  # fmt: skip
-_STATEFUL_SET_FIXED = (
-    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
-    "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
-)
+_DAEMON_COUNTS = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 # ── defaults ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -43,6 +34,38 @@ def default_replicated(workload: Manifest) -> None:
     workload["spec"].setdefault("replicas", 1)
 
 
+def default_controller(controller: Manifest) -> None:
+    """A ReplicationController that does not say which pods are its own takes those of its template."""
+    default_replicated(controller)
+    labels = (controller["spec"]["template"].get("metadata") or {}).get("labels")
+    if labels:
+        if not controller["spec"].get("selector"):
+            controller["spec"]["selector"] = dict(labels)
+        if not controller["metadata"].get("labels"):
+            controller["metadata"]["labels"] = dict(labels)
+
+
+def default_pod_template(pod_template: Manifest) -> None:
+    default_template({"kind": "PodTemplate", "spec": pod_template})
+
+
+def admit_daemon_set(daemon_set: Manifest) -> None:
+    daemon_set["status"] = dict.fromkeys(_DAEMON_COUNTS, 0)
+    _set_template_generation(daemon_set, 1)
+
+
+def keep_template_generation(daemon_set: Manifest, previous: Manifest) -> None:
+    """A DaemonSet counts the changes of its template by itself."""
+    count = int((previous["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION) or 1)
+    changed = daemon_set["spec"]["template"] != previous["spec"]["template"]
+    _set_template_generation(daemon_set, count + 1 if changed else count)
+
+
+def _set_template_generation(daemon_set: Manifest, count: int) -> None:
+    metadata = daemon_set["metadata"]
+    metadata["annotations"] = {**metadata.get("annotations", {}), TEMPLATE_GENERATION: str(count)}
+
+
 def default_deployment(deployment: Manifest) -> None:
     default_replicated(deployment)
     spec = deployment["spec"]
@@ -66,7 +89,9 @@ def default_stateful_set(stateful_set: Manifest) -> None:
     if update["type"] == "RollingUpdate":
         part(update, "rollingUpdate", "StatefulSet.spec.updateStrategy").setdefault("partition", 0)
     spec.setdefault("revisionHistoryLimit", 10)
-    spec.setdefault("persistentVolumeClaimRetentionPolicy", {"whenDeleted": "Retain", "whenScaled": "Retain"})
+    kept = part(spec, "persistentVolumeClaimRetentionPolicy", "StatefulSet.spec")
+    for when in ("whenDeleted", "whenScaled"):
+        kept.setdefault(when, "Retain")
     for claim in spec.get("volumeClaimTemplates") or ():
         claim.setdefault("kind", "PersistentVolumeClaim")
         claim.setdefault("apiVersion", "v1")
@@ -85,69 +110,3 @@ def default_daemon_set(daemon_set: Manifest) -> None:
         rolling.setdefault("maxUnavailable", 1)
         rolling.setdefault("maxSurge", 0)
     spec.setdefault("revisionHistoryLimit", 10)
-
-
-# ── rules ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def validate_workload(workload: Manifest, previous: Manifest | None) -> list[FieldError]:
-    """The selector is there, fixed, and matches the template; the template's pod could be created."""
-    spec = workload["spec"]
-    errors = [*_validate_replicas(spec)]
-    selector, template = spec.get("selector"), spec["template"]
-    if selector is None:
-        errors.append(required("spec.selector"))
-    elif not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        kind = workload["kind"].lower().replace("replicaset", "deployment")
-        errors.append(invalid_value("spec.selector", selector, f"empty selector is invalid for {kind}"))
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    if selector is None or not selects(selector, labels):
-        why = "`selector` does not match template `labels`"
-        errors.append(invalid_value("spec.template.metadata.labels", labels, why))
-    pod_spec = template.get("spec")
-    pod_spec = pod_spec if isinstance(pod_spec, dict) else {}
-    errors += validate_pod_spec(_with_claims(pod_spec, spec), "spec.template.spec")
-    if (policy := pod_spec.get("restartPolicy")) in ("Never", "OnFailure"):
-        errors.append(unsupported("spec.template.spec.restartPolicy", policy, ("Always",)))
-    if pod_spec.get("activeDeadlineSeconds") is not None:
-        why = f"activeDeadlineSeconds in {workload['kind']} is not Supported"
-        errors.append(forbidden_field("spec.template.spec.activeDeadlineSeconds", why))
-    errors += [*validate_rollout(workload), *validate_reported(workload, previous)]
-    if previous is None:
-        return errors
-    before = previous["spec"]
-    if workload["kind"] == "StatefulSet":
-        changed = {key for key in {*spec, *before} if spec.get(key) != before.get(key)}
-        if not changed <= set(_STATEFUL_SET_FREE):
-            errors.append(forbidden_field("spec", _STATEFUL_SET_FIXED))
-    elif before.get("selector") != spec.get("selector"):
-        errors.append(invalid_value("spec.selector", spec.get("selector"), "field is immutable"))
-    return errors
-
-
-def selects(selector: Manifest, labels: Manifest) -> bool:
-    """Whether a workload's selector finds the pods of its template. Raises BadRequest for what is not a selector."""
-    try:
-        return LabelSelector.from_spec(selector).matches(labels)
-    except (SelectorError, AttributeError, KeyError, TypeError) as error:
-        raise bad_request(f"spec.selector: {error}") from error
-
-
-def _with_claims(pod_spec: Manifest, spec: Manifest) -> Manifest:
-    """A pod of a StatefulSet has volumes that its template has not: one for each claim template."""
-    templates = spec.get("volumeClaimTemplates") or ()
-    names = [(template.get("metadata") or {}).get("name") for template in templates if isinstance(template, dict)]
-    volumes = pod_spec.get("volumes") or []
-    if not names or not isinstance(volumes, list):
-        return pod_spec
-    claimed = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names if name]
-    return {**pod_spec, "volumes": [*claimed, *(volume for volume in volumes if volume.get("name") not in names)]}
-
-
-def _validate_replicas(spec: Manifest) -> list[FieldError]:
-    replicas = spec.get("replicas", 1)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request("spec.replicas: expected an integer")
-    if replicas < 0:
-        return [invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")]
-    return []

@@ -64,6 +64,8 @@ def deployment_status(
         "unavailableReplicas": max(0, count(sets) - available),
     }
     status = without_zeros(counts)
+    if all("terminatingReplicas" in one.status for one in sets):
+        status["terminatingReplicas"] = _sum(sets, "terminatingReplicas")
     if collisions:
         status["collisionCount"] = collisions
     minimum = deployment.spec.replicas - surge_and_unavailable(deployment)[1]

@@ -65,7 +65,7 @@ class EndpointsReconciler:
                 except AlreadyExists:
                     current = await self.client.get(EndpointSlice, name, service.namespace)
             labels = body["metadata"]["labels"]
-            as_wanted = (current.endpoints, current.ports, current.metadata.labels)
+            as_wanted = (current.endpoints or [], current.ports or [], current.metadata.labels)
             if as_wanted != (body["endpoints"], body["ports"], labels):
                 patch = {"endpoints": body["endpoints"], "ports": body["ports"], "metadata": {"labels": labels}}
                 await self.client.patch(EndpointSlice, name, service.namespace, patch)

@@ -267,8 +267,8 @@ class Endpoints(ServerObject, frozen=True):
 class EndpointSlice(ServerObject, frozen=True):
     resource: ClassVar[Resource] = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
     address_type: str = ""
-    endpoints: list[Manifest] = []
-    ports: list[Manifest] = []
+    endpoints: list[Manifest] | None = None
+    ports: list[Manifest] | None = None
 
 
 def created_at(metadata: ObjectMeta) -> datetime:

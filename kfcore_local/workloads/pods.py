@@ -40,6 +40,11 @@ def is_active(pod: Pod) -> bool:
     return not is_finished(pod) and not is_terminating(pod)
 
 
+def is_ending(pod: Pod) -> bool:
+    """Told to go, and not done yet."""
+    return is_terminating(pod) and not is_finished(pod)
+
+
 def ready_since(pod: Pod) -> datetime | None:
     """When the pod's Ready condition became true; None while it is not."""
     for condition in pod.status.conditions:

@@ -18,6 +18,7 @@ from kfcore_local.workloads.pods import (
     in_slow_start,
     is_active,
     is_available,
+    is_ending,
     is_ready,
     ready_since,
     seconds_to_available,
@@ -43,10 +44,11 @@ class ReplicaSetReconciler(WorkloadReconciler[ReplicaSet]):
         selector = LabelSelector.from_spec(owner.spec.selector)
         pods = await claim(self.client, self.reader, Pod, owner, selector, is_active)
         active = [pod for pod in pods if is_active(pod)]
+        ending = sum(map(is_ending, pods))
         failure: ApiError | None = None
         if owner.metadata.deletion_timestamp is None:
             active, failure = await self._scale(owner, active)
-        await self.write_status(owner, self._status(owner, active, failure))
+        await self.write_status(owner, self._status(owner, active, ending, failure))
         if failure:
             return Result(RETRY_SECONDS)
         return Result(seconds_to_available(active, owner.spec.min_ready_seconds, self.clock.now()))
@@ -66,7 +68,7 @@ class ReplicaSetReconciler(WorkloadReconciler[ReplicaSet]):
             await delete_pod(self.client, self.recorder, owner, pod)
         return [pod for pod in active if pod not in doomed], None
 
-    def _status(self, owner: ReplicaSet, pods: Sequence[Pod], failure: ApiError | None) -> Manifest:
+    def _status(self, owner: ReplicaSet, pods: Sequence[Pod], ending: int, failure: ApiError | None) -> Manifest:
         now = self.clock.now()
         labels = ((owner.spec.template.get("metadata") or {}).get("labels") or {}).items()
         conditions = owner.status.get("conditions") or []
@@ -83,7 +85,7 @@ class ReplicaSetReconciler(WorkloadReconciler[ReplicaSet]):
             "observedGeneration": owner.metadata.generation,
             "conditions": conditions,
         }
-        return {"replicas": len(pods), **without_zeros(optional)}
+        return {"replicas": len(pods), **without_zeros(optional), "terminatingReplicas": ending}
 
 
 async def create_pod(client: Client, recorder: EventRecorder, owner: Object, manifest: Manifest) -> Pod:

@@ -65,7 +65,7 @@ async def test_a_gated_pod_says_that_it_waits_and_gets_no_further_gates(ask: Con
     assert pod["status"]["conditions"][0]["reason"] == "SchedulingGated"
     more = {"spec": {"schedulingGates": [{"name": "a"}, {"name": "b"}]}}
     said = await ask.refusal("PATCH", f"{PODS}/p", more, MERGE)
-    assert said.endswith('only deletion is allowed, but found new scheduling gate "b"')
+    assert said.endswith("only deletion is allowed, but found new scheduling gate 'b'")
     assert (await ask("PATCH", f"{PODS}/p", {"spec": {"schedulingGates": []}}, MERGE))[0] == 200
 
 
@@ -116,7 +116,7 @@ async def test_a_deployments_generation_counts_its_annotations_but_not_its_statu
     ):
         assert (await ask("PATCH", where, body, MERGE))[1]["metadata"]["generation"] == generation
     said = await ask.refusal("PATCH", f"{path}/status", {"status": {"replicas": -1}}, MERGE)
-    assert said.endswith("status.replicas: Invalid value: -1: must be greater than or equal to 0")
+    assert "status.replicas: Invalid value: -1: must be greater than or equal to 0" in said
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,10 @@ async def test_a_claim_asks_for_more_room_once_it_has_a_volume(ask: Conversation
 async def test_a_node_brings_its_status_and_keeps_it(ask: Conversation) -> None:
     await ask.created("/api/v1/nodes", {"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "1"}}})
     _, node = await ask("PATCH", "/api/v1/nodes/n", {"status": {"capacity": {"cpu": "2"}}}, MERGE)
-    assert node["status"] == {"capacity": {"cpu": "1"}}
+    assert node["status"]["capacity"] == node["status"]["allocatable"] == {"cpu": "1"}
+    assert node["status"]["nodeInfo"]["kubeletVersion"] == ""
     taint = {"spec": {"taints": [{"key": "k", "effect": "Sometimes"}]}}
-    assert "spec.taints[0].effect: Unsupported value" in await ask.refusal("PATCH", "/api/v1/nodes/n", taint, MERGE)
+    assert "metadata.taints[0].effect: Unsupported value" in await ask.refusal("PATCH", "/api/v1/nodes/n", taint, MERGE)
 
 
 async def test_some_namespaces_stay(ask: Conversation) -> None:
@@ -176,7 +177,9 @@ async def test_a_time_that_is_none_and_a_quantity_that_is_none_are_not_decoded(a
     said = await ask.refusal("POST", leases, {"metadata": {"name": "l"}, "spec": {"renewTime": "noon"}})
     assert said.startswith('400 Lease in version "v1" cannot be handled as a Lease: parsing time "noon"')
     said = await ask.refusal("POST", PODS, a_pod(requests={"cpu": "much"}))
-    assert said.startswith("400 quantities must match the regular expression")
+    assert said.startswith(
+        '400 Pod in version "v1" cannot be handled as a Pod: quantities must match the regular expression'
+    )
 
 
 async def test_options_that_contradict_each_other_are_refused(ask: Conversation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -161,7 +162,8 @@ def test_a_quota_is_told_to_who_runs_into_it(kubectl: Kubectl) -> None:
 
 
 def test_a_certificate_is_approved(kubectl: Kubectl) -> None:
-    spec = {"request": "eA==", "signerName": "example.com/s", "usages": ["client auth"]}
+    request = base64.b64encode(b"-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n").decode()
+    spec = {"request": request, "signerName": "example.com/s", "usages": ["client auth"]}
     api_version = "certificates.k8s.io/v1"
     kubectl.apply(
         {"apiVersion": api_version, "kind": "CertificateSigningRequest", "metadata": {"name": "c"}, "spec": spec}

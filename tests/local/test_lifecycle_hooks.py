@@ -75,10 +75,10 @@ async def test_a_hook_that_takes_all_the_grace_leaves_two_seconds_for_the_contai
     clock = FakeClock()
     async with running(tmp_path / "kubelet", clock) as machine:
         container = a_container("sh", "-c", until_told(""), lifecycle={"preStop": {"sleep": {"seconds": 100}}})
-        name = await machine.create(a_pod("pod", container, terminationGracePeriodSeconds=5))
+        name = await machine.create(a_pod("pod", container, terminationGracePeriodSeconds=100))
         pod = await machine.until_phase(name, "Running")
         await machine.until_up(name)
-        await machine.client.delete(POD, name, "default")
+        await machine.client.delete(POD, name, "default", grace_period_seconds=5)
         await clock.advance(5)
         assert await machine.events("FailedPreStopHook") == [
             "PreStopHook failed: it took longer than the grace period of 5s"

@@ -77,6 +77,7 @@ async def test_a_deployment_becomes_available_and_says_so():
             "updatedReplicas": 2,
             "readyReplicas": 2,
             "availableReplicas": 2,
+            "terminatingReplicas": 0,
         }
         assert await cluster.events("Deployment") == [
             ("ScalingReplicaSet", f"Scaled up replica set {replica_set.name} from 0 to 2")

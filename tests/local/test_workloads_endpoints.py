@@ -28,7 +28,7 @@ def a_pod(name: str, port: int = 8080, **spec: Any) -> dict[str, Any]:
 async def ready_addresses(cluster) -> dict[str, bool]:
     found = {}
     for item in await cluster.client.list(EndpointSlice, "default"):
-        for endpoint in item.endpoints:
+        for endpoint in item.endpoints or ():
             found[endpoint["addresses"][0]] = endpoint["conditions"]["ready"]
     return found
 
