@@ -1,7 +1,8 @@
 """The cluster that the figures of jobs are taken on, a process of its own: the API over HTTP, and a stub kubelet.
 
 `python -m benchmarks.jobs_server JOBS PODS_OF_EACH STATE` prints its address, and then answers the lines of standard
-input, each with one line: `counts` (JSON: requests by method, pods, jobs by last condition), `succeed` (end all pods).
+input, each with one line: `counts` (JSON: requests by method, pods, when the last of them was created by
+`time.monotonic`, jobs by last condition), `succeed` (end all pods).
 STATE is what is there at the start: `none`, or JOBS jobs that are `Running` or `Succeeded`, with their pods.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -43,14 +45,17 @@ def job(name: str, pods: int) -> Manifest:
 
 
 class Counted:
-    """A server's requests from outside, counted by method."""
+    """A server's requests from outside, counted by method, and when the last pod was created."""
 
     def __init__(self, server: ApiServer) -> None:
-        self.server, self.requests = server, Counter[str]()
+        self.server, self.requests, self.last_pod = server, Counter[str](), 0.0
 
     async def handle(self, request: Request) -> Response:
         self.requests[request.method] += 1
-        return await self.server.handle(request)
+        response = await self.server.handle(request)
+        if request.method == "POST" and request.path.endswith("/pods"):
+            self.last_pod = time.monotonic()
+        return response
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.server, name)
@@ -132,7 +137,8 @@ async def main(jobs: int, pods: int, state: str) -> None:
                 if (conditions := (found.raw.get("status") or {}).get("conditions"))
             )
             there = len(await client.list(Pods))
-            print(json.dumps({"requests": counted.requests, "pods": there, "jobs": last}), flush=True)
+            counts = {"requests": counted.requests, "pods": there, "last_pod": counted.last_pod, "jobs": last}
+            print(json.dumps(counts), flush=True)
         if watching:
             watching.cancel()
 
