@@ -59,12 +59,13 @@ class Culler:
         self._metrics = metrics
         self._reached = reached
         self._noted: dict[Request, _Noted] = {}
+        self._busy: dict[Request, datetime] = {}
 
     async def reconcile(self, request: Request) -> Result | None:
         try:
             notebook = await self._reader.get(Notebook, request.name, request.namespace)
         except (NotFound, InvalidObject):
-            self._noted.pop(request, None)
+            self._forget(request)
             return None
         if notebook.metadata.deletion_timestamp or notebook.metadata.annotations.get(CULLING) == "disabled":
             return None
@@ -85,7 +86,7 @@ class Culler:
             return Result(requeue_after=wait)
         told = await self._ask(notebook) if is_ready(pod) else None
         now = self._clock.now()
-        activity = last_activity(noted.activity, told, now)
+        activity = self._at_least_last_busy(request, last_activity(noted.activity, told, now), told, now)
         since = idle_since(activity, told, pod, self._settings)
         limit, _ = idle_seconds(notebook, self._settings)
         if since is None or (now - since).total_seconds() <= limit:
@@ -94,11 +95,20 @@ class Culler:
         # Not if anything has happened to the Notebook meanwhile: its user may have come back just now.
         stop = {STOPPED: _seconds(now)}
         await self._note(request, notebook, activity, now, stop, notebook.metadata.resource_version)
-        self._noted.pop(request, None)
+        self._forget(request)
         self._metrics.culled(notebook.namespace, notebook.name, now)
         self.recorder.normal(notebook, "Culled", f"Stopped: idle since {_seconds(since)}")
         log.info("notebook.culled", notebook=notebook.key, idle_since=_seconds(since))
         return Result()
+
+    def _at_least_last_busy(
+        self, request: Request, activity: datetime, told: Activity | None, now: datetime
+    ) -> datetime:
+        """What worked at the last look and is gone by now, a kernel that was shut down, was activity all the same:
+        what is left may have been idle for days."""
+        if told is not None and told.busy:
+            self._busy[request] = now
+        return max(activity, self._busy.get(request, activity))
 
     async def _ask(self, notebook: Notebook) -> Activity | None:
         try:
@@ -139,10 +149,14 @@ class Culler:
 
     async def _reset(self, request: Request, notebook: Notebook) -> None:
         """Without a server there is no activity: the next one starts with a time of its own."""
-        self._noted.pop(request, None)
+        self._forget(request)
         if gone := {key: None for key in (LAST_ACTIVITY, LAST_CHECK) if key in notebook.metadata.annotations}:
             body = {"metadata": {"annotations": gone}}
             await self._client.patch(Notebook, notebook.name, notebook.namespace, body)
+
+    def _forget(self, request: Request) -> None:
+        self._noted.pop(request, None)
+        self._busy.pop(request, None)
 
     async def _pod(self, notebook: Notebook) -> NotebookPod | None:
         try:

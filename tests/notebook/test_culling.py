@@ -69,6 +69,18 @@ async def test_a_busy_kernel_keeps_it_and_an_idle_one_is_stopped_within_a_period
         assert (await cluster.stateful_set())["spec"]["replicas"] == 0
 
 
+async def test_a_kernel_shut_down_after_its_work_is_no_reason_to_stop_at_once_for_an_old_terminal() -> None:
+    async with culling() as (cluster, told):
+        opened = cluster.clock.now()  # a terminal that nobody has used since
+        told.activity["nb"] = Activity(busy=True, last=opened)
+        await cluster.rest(30 * MINUTE)
+        told.activity["nb"] = Activity(last=opened)
+        await cluster.rest(9 * MINUTE)
+        assert STOPPED not in await cluster.annotations()
+        await cluster.rest(3 * MINUTE)
+        assert STOPPED in await cluster.annotations()
+
+
 async def test_n7_a_notebook_that_was_stopped_comes_back_and_is_not_stopped_at_once() -> None:
     async with culling() as (cluster, told):
         told.activity["nb"] = Activity(last=cluster.clock.now())
