@@ -78,6 +78,11 @@ class ContainerRunner:
         log.close()
         return log
 
+    def log_of(self, restart_count: int | None) -> ContainerLog | None:
+        """Of that run, if it is the present one's or the one before: who asks may have heard of it a moment ago."""
+        is_over = restart_count is not None and restart_count == self.record.restart_count - 1
+        return self.previous_log if is_over and self.previous_log is not None else self.log
+
     @property
     def running(self) -> tuple[ContainerProcess, Command] | None:
         """The container's process and the command that it was started with, while it runs."""

@@ -32,15 +32,17 @@ from kfcore_local.progress import (
     JobKey,
     Outcome,
     Replica,
+    Run,
     pod_state,
     waiting_for,
 )
+from kfcore_local.scheduling.fit import NO_NODES
 
 REPLICA_TYPE = "training.kubeflow.org/replica-type"
 REPLICA_INDEX = "training.kubeflow.org/replica-index"
 NODE = untyped(Node.resource)
 DRAIN_SECONDS = 2.0
-"""How long a finished job's log may take to arrive whole."""
+"""How long those of a finished job's replicas that go on may still show what they print."""
 
 
 class Follower:
@@ -53,7 +55,7 @@ class Follower:
         self._clock = clock
         self._jobs: dict[JobKey, FollowedJob] = {}
         self._allocatable: Manifest = {}
-        self._seen: set[tuple[str, str, int]] = set()
+        self._seen: set[Run] = set()
         self._group = asyncio.TaskGroup()
 
     async def follow(self, jobs: Mapping[JobKey, Manifest]) -> list[Outcome]:
@@ -140,7 +142,7 @@ class Follower:
     def _tell_why_it_waits(self, job: FollowedJob, replica: Replica, raw: Manifest) -> None:
         """Once for every reason, however many replicas it keeps, with what a user can do about it."""
         for reason, message in waiting_for(raw):
-            if (reason, message, "") in job.told:
+            if (reason, message, "") in job.told or message == NO_NODES:  # this machine will be one in a moment
                 continue
             job.told.add((reason, message, ""))
             advice = hint(message, self._allocatable)
@@ -162,19 +164,31 @@ class Follower:
             replica.failure = replica.failure or ended
         elif waiting is not None and waiting.reason not in USUAL_WAITING:
             replica.failure = replica.failure or Ended(status.name, None, waiting.reason, waiting.message)
-        incarnation = (uid, status.name, status.restart_count)
-        if (state.running or state.terminated) and incarnation not in self._seen:
-            self._seen.add(incarnation)
+        run = (uid, status.name, status.restart_count)
+        if (state.running or state.terminated) and run not in self._seen:
+            before = (uid, status.name, status.restart_count - 1)
+            missed = status.restart_count > 0 and before not in self._seen  # it was over before anybody saw it
+            self._seen |= {run, before}
             # What the operator has added (a wait for the master) speaks only when it fails.
             shown = prefix if status.name in job.containers else None
-            task = self._group.create_task(self._read_log(replica, raw, status.name, shown))
-            job.readers.add(task)
-            task.add_done_callback(job.readers.discard)
+            task = self._group.create_task(self._read_logs(replica, raw, status.name, shown, missed=missed))
+            job.readers[task] = run
+            task.add_done_callback(job.readers.pop)
 
-    async def _read_log(self, replica: Replica, raw: Manifest, container: str, prefix: str | None) -> None:
+    async def _read_logs(
+        self, replica: Replica, raw: Manifest, container: str, prefix: str | None, *, missed: bool
+    ) -> None:
+        """That of the present run, after the one of the run before where that was missed."""
+        if missed:
+            await self._read_log(replica, raw, container, prefix, LogOptions(previous=True))
+        await self._read_log(replica, raw, container, prefix, LogOptions(follow=True))
+
+    async def _read_log(
+        self, replica: Replica, raw: Manifest, container: str, prefix: str | None, options: LogOptions
+    ) -> None:
         last_lines = replica.last_lines.setdefault(container, deque(maxlen=LAST_LINES))
         try:
-            async with aclosing(_lines(self._logs, raw, container)) as lines:
+            async with aclosing(_lines(self._logs, raw, container, options)) as lines:
                 async for line in lines:
                     last_lines.append(line)
                     if prefix is not None:
@@ -188,14 +202,18 @@ class Follower:
         condition, message = await job.outcome
         seconds = self._clock.monotonic() - job.started
         # The job's end may be known before that of its pods: see them as they are now.
+        going_on: set[Run] = set()
         for obj in await self._client.list(untyped(Pod.resource), job.key.namespace):
             pod = msgspec.convert(obj.raw, Pod)
             if _is_of(pod, job.key):
                 self._see_pod(job, pod, obj.raw)
-        # The replicas that have ended end their logs; those that still run (a failed job's others) are let go.
-        if job.readers:
-            await asyncio.wait(set(job.readers), timeout=DRAIN_SECONDS if condition == "Succeeded" else 0.5)
-            for task in job.readers:
+                going_on.update(_running(pod))
+        # What has ended ends its log, which is shown whole. What still runs (a failed job's others) is let go.
+        if ended := [task for task, run in job.readers.items() if run not in going_on]:
+            await asyncio.wait(ended)
+        if others := list(job.readers):
+            await asyncio.wait(others, timeout=DRAIN_SECONDS if condition == "Succeeded" else 0.5)
+            for task in others:
                 task.cancel()
         self._console.condition(job.key.name, condition, message)
         return Outcome(
@@ -216,6 +234,12 @@ def _is_of(pod: Pod, job: JobKey) -> bool:
         and (owner.api_version, owner.kind) == (job.resource.api_version, job.resource.kind)
         and (pod.namespace, owner.name) == (job.namespace, job.name)
     )
+
+
+def _running(pod: Pod) -> Iterator[Run]:
+    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        if status.state.running:
+            yield pod.metadata.uid, status.name, status.restart_count
 
 
 def _container_names(manifest: Any, key: str = "") -> Iterator[str]:
@@ -257,11 +281,11 @@ async def states(client: Client, resource: Resource) -> AsyncGenerator[Manifest,
             continue
 
 
-async def _lines(logs: PodLogs, raw: Manifest, container: str) -> AsyncGenerator[str, None]:
+async def _lines(logs: PodLogs, raw: Manifest, container: str, options: LogOptions) -> AsyncGenerator[str, None]:
     """A container's log from its start to its end, line by line; also the last line when it lacks its line feed."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     rest = ""
-    chunks = logs.read(raw, container, LogOptions(follow=True))
+    chunks = logs.read(raw, container, options)
     async for chunk in chunks:
         *lines, rest = (rest + decode(chunk)).split("\n")
         for line in lines:

@@ -158,7 +158,9 @@ class Kubelet:
         if worker is None:
             raise NotFound(f"pod {name!r} has no logs on this machine: it was run by an earlier kfcore or elsewhere")
         runner = worker.runner(container)
-        wanted = None if runner is None else runner.previous_log if options.previous else runner.log
+        wanted = None
+        if runner is not None:
+            wanted = runner.previous_log if options.previous else runner.log_of(_restarts(pod, container))
         if wanted is None:
             if options.previous:
                 raise BadRequest(f'previous terminated container "{container}" in pod "{name}" not found')
@@ -209,6 +211,12 @@ class Kubelet:
         if running is None:
             raise BadRequest(f'container not found ("{container}"): it does not run on this machine now')
         return running
+
+
+def _restarts(pod: Manifest, container: str) -> int | None:
+    """How often a container had been restarted, as its pod's status tells."""
+    lists = (pod.get("status", {}).get(f"{kind}Statuses") or () for kind in ("container", "initContainer"))
+    return next((s.get("restartCount", 0) for statuses in lists for s in statuses if s["name"] == container), None)
 
 
 def _clear(directories: Iterable[Path]) -> None:

@@ -17,6 +17,9 @@ LAST_LINES = 10
 UNSCHEDULABLE = "Unschedulable"
 USUAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
+Run = tuple[str, str, int]
+"""A pod's uid, a container's name, and how often it was restarted before."""
+
 
 class JobKey(msgspec.Struct, frozen=True):
     """A job that was created; `resource` is its kind."""
@@ -88,7 +91,8 @@ class FollowedJob(msgspec.Struct):
     condition: str = "Created"
     replicas: dict[str, Replica] = msgspec.field(default_factory=dict)
     told: set[tuple[str, str, str]] = msgspec.field(default_factory=set)
-    readers: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    readers: dict[asyncio.Task[None], Run] = msgspec.field(default_factory=dict)
+    """The logs that are being read, each with the run that it is of."""
     outcome: asyncio.Future[tuple[str, str]] = msgspec.field(default_factory=asyncio.Future)
 
     @property

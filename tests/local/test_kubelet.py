@@ -20,7 +20,7 @@ from one_machine import (
     terminated,
 )
 
-from kfcore.api.meta import Unstructured, untyped
+from kfcore.api.meta import Manifest, Unstructured, untyped
 from kfcore.api.resource import Resource
 from kfcore.apiserver.logs import LogOptions
 from kfcore.clock import SystemClock
@@ -141,6 +141,25 @@ async def test_restarts_are_counted_and_back_off(tmp_path: Path) -> None:
         await clock.advance(10)
         pod = await machine.until_phase(name, "Succeeded")
         assert pod["status"]["containerStatuses"][0]["restartCount"] == 2
+
+
+async def test_the_log_of_a_run_is_its_own_also_when_the_next_has_begun(machine: Machine, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    end = f"until test -e {tmp_path}/end; do sleep 0.01; done; exit 1"
+    script = f"echo x >> {tries}; if test $(wc -l < {tries}) = 1; then echo first; {end}; fi; echo second; {FOREVER}"
+    name = await machine.run("sh", "-c", script, restartPolicy="OnFailure")
+    then = await machine.until_phase(name, "Running")
+    (tmp_path / "end").touch()
+    now = await machine.until(name, lambda pod: "running" in restarted(pod).get("state", {}))
+    for pod, said in ((then, b"first\n"), (now, b"second\n")):
+        chunks = machine.kubelet.read(pod, "main", LogOptions(follow=True))
+        assert await anext(chunks) == said
+
+
+def restarted(pod: Manifest) -> Manifest:
+    """The state of the container when it has been restarted once."""
+    [status] = pod["status"].get("containerStatuses") or [{}]
+    return status if status.get("restartCount") == 1 else {}
 
 
 async def test_deleting_a_pod_gives_it_its_grace(machine: Machine) -> None:
