@@ -201,11 +201,12 @@ async def test_without_a_measurement_or_a_request_nothing_changes_and_the_reason
     async with scaled(an_autoscaler()) as cluster:
         assert await cluster.look() == 2
         assert await cluster.condition("ScalingActive") == ("False", "FailedGetResourceMetric")
-    gpu = {"type": "Resource", "resource": {"name": "nvidia.com/gpu", "target": {"averageValue": "1"}}}
+    target = {"type": "AverageValue", "averageValue": "1"}
+    gpu = {"type": "Resource", "resource": {"name": "nvidia.com/gpu", "target": target}}
     async with scaled(an_autoscaler(gpu)) as cluster:
         await cluster.look()
         assert "the use of nvidia.com/gpu is not measured" in (await cluster.events())[0][1]
-    external = {"type": "External", "external": {"metric": {"name": "queue"}, "target": {"averageValue": "1"}}}
+    external = {"type": "External", "external": {"metric": {"name": "queue"}, "target": target}}
     async with scaled(an_autoscaler(external)) as cluster:
         await cluster.look()
         assert await cluster.condition("ScalingActive") == ("False", "FailedGetExternalMetric")
