@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from kfcore.api.pod_template import PodTemplate
+from kfcore.client.errors import ApiError
 from kfcore.client.interface import Client
 from kfcore.controller.permissions import READ, Permission, on
 from kfcore.jobs.controller import JobController
@@ -86,7 +87,11 @@ class PyTorchJobController(JobController[PyTorchJob]):
         # Nobody watches autoscalers before there is an elastic job; then a job that is elastic no more is seen, too.
         self._autoscales = self._autoscales or job.spec.elastic_policy is not None
         if self._autoscales:
-            await reconcile_autoscaler(self.client, self.reader, job, wanted=wanted)
+            try:
+                await reconcile_autoscaler(self.client, self.reader, job, wanted=wanted)
+            except ApiError as error:
+                self.recorder.warning(job, "FailedAutoscaler", f"Error writing the HorizontalPodAutoscaler: {error}")
+                raise
 
     def running_message(self, job: PyTorchJob) -> str:
         return f"PyTorchJob {job.name if 'Master' in job.spec.replica_specs else job.key} is running."

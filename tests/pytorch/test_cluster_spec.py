@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from kfcore.api.core import Pod
+from kfcore.api.core import Event, Pod
 from kfcore.api.meta import Manifest, untyped
+from kfcore.client.errors import Invalid
 from kfcore.jobs.options import OperatorOptions
 from kfcore.testing import FakeClient, reconcile
 from kfcore_pytorch import PyTorchJobController
@@ -74,7 +75,9 @@ async def test_workers_wait_for_the_master_with_the_image_that_the_operator_was_
 
 @pytest.mark.parametrize("changed", [{"metrics": None}, None], ids=["no metrics", "not elastic"])
 async def test_an_elastic_job_with_metrics_has_an_autoscaler_until_it_asks_for_none(changed: Any) -> None:  # B36
-    metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]
+    metrics = [
+        {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+    ]
     policy = {"minReplicas": 1, "maxReplicas": 4, "metrics": metrics}
     client = FakeClient(a_pytorch_job(workers=2, master=False, elasticPolicy=policy))
     controller = PyTorchJobController(client)
@@ -98,3 +101,15 @@ async def test_an_autoscaler_whose_metrics_the_server_fills_in_is_left_as_it_is(
     client.requests.clear()
     await reconcile(controller, "default/train")
     assert [method for method, path in client.requests if "autoscal" in path] == ["GET"]
+
+
+async def test_metrics_that_the_server_refuses_are_named_in_an_event_of_the_job() -> None:
+    policy = {"maxReplicas": 4, "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "x"}}}]}
+    client = FakeClient(a_pytorch_job(workers=2, master=False, elasticPolicy=policy))
+    controller = PyTorchJobController(client)
+    with pytest.raises(Invalid):
+        await reconcile(controller, "default/train")
+    await controller.recorder.flush()
+    [event] = await client.list(Event, "default")
+    assert (event.type, event.reason) == ("Warning", "FailedAutoscaler")
+    assert "spec.metrics[0]" in event.message
