@@ -22,7 +22,7 @@ from kfcore.client.errors import ApiError
 from kfcore_local.cluster import LocalCluster
 from kfcore_pytorch import PyTorchJob
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs("torch", "demo"), needs("sklearn", "demo")]
+pytestmark = [pytest.mark.slow, needs("torch", "demo"), needs("sklearn", "demo")]
 
 HELD = "elastic_held.py"
 Jobs, Pods = untyped(PyTorchJob.resource), untyped(Pod.resource)
@@ -80,7 +80,7 @@ class Run:
 
 @asynccontextmanager
 async def held(shared: Path, hold_from: int) -> AsyncIterator[Run]:
-    async with LocalCluster() as cluster, asyncio.timeout(240):
+    async with LocalCluster() as cluster, asyncio.timeout(480):
         await cluster.client.create(Jobs, a_held_job(shared, hold_from), "default")
         run = Run(cluster, shared)
         try:
