@@ -165,17 +165,25 @@ def validate_status(pod: Manifest, previous: Manifest) -> Iterator[FieldError]:
     if then.get("qosClass") and now.get("qosClass") != then["qosClass"]:
         yield invalid_value("status.qosClass", now.get("qosClass") or "", "field is immutable")
     for field, restarts in _STATUSES:
-        yield from _validate_ends(now, then, field, restarts or previous["spec"].get("restartPolicy"))
+        yield from _validate_ends(now, then, field, restarts, previous["spec"])
 
 
-def _validate_ends(now: Manifest, then: Manifest, field: str, restarts: Any) -> Iterator[FieldError]:
+def _may_restart(container: Manifest, policy: Any, code: int) -> bool:
+    """Whether a container that ended so may run again. One that its probe has ended may, whatever it ended with."""
+    policy = container.get("restartPolicy") or policy
+    probed = "livenessProbe" in container or "startupProbe" in container
+    may = policy == "Always" or (policy == "OnFailure" and (code != 0 or probed))
+    return may or "restartPolicyRules" in container
+
+
+def _validate_ends(now: Manifest, then: Manifest, field: str, restarts: Any, spec: Manifest) -> Iterator[FieldError]:
     """What has ended for good does not run again."""
-    if restarts == "Always":
-        return
+    policy = restarts or spec.get("restartPolicy")
+    containers = {item.get("name"): item for item in [*spec.get("containers", ()), *(spec.get("initContainers") or ())]}
     current = {item.get("name"): item for item in now.get(field) or ()}
     for index, item in enumerate(then.get(field) or ()):
         ended = (item.get("state") or {}).get("terminated")
-        if ended is None or (restarts == "OnFailure" and ended.get("exitCode")):
+        if ended is None or _may_restart(containers.get(item.get("name"), {}), policy, ended.get("exitCode") or 0):
             continue
         found = current.get(item.get("name"))
         if found is not None and (found.get("state") or {}).get("terminated") is None:
