@@ -93,7 +93,7 @@ class ContainerRunner:
     async def run(self) -> None:
         if "terminated" in self.record.state and not self._restarts():
             return  # before this kubelet
-        backoff = RestartBackoff()
+        backoff, record, policy = RestartBackoff(), self.record, self._pod.spec.restart_policy
         while not self._stopping.is_set():
             exit_ = await self._attempt()
             if exit_ is None or self._stopping.is_set() or not self._restarts():
@@ -101,6 +101,9 @@ class ContainerRunner:
             wait = backoff.next(self._ran_for)
             if wait:
                 await self._back_off(wait)
+            elif policy != "Always" and not (policy == "OnFailure" and exit_.code):
+                # To the API server, what ends so has ended for good: it hears of the end with the next run.
+                record.last_state, record.state = record.state, {"waiting": {"reason": "ContainerCreating"}}
 
     async def stop(self, grace: float) -> None:
         """End the container, and start it no more."""

@@ -50,6 +50,18 @@ async def test_a_failed_hook_after_the_start_ends_the_container_with_the_reason(
     assert "FailedPostStartHook" in await machine.events("Killing")
 
 
+async def test_a_container_whose_hook_has_failed_runs_again_whatever_it_ended_with(
+    machine: Machine, tmp_path: Path
+) -> None:
+    hook = runs("sh", "-c", f"until test -e {tmp_path}/up; do sleep 0.01; done; exit 3")
+    script = f"trap 'exit 0' TERM; touch {tmp_path}/up; while :; do sleep 0.01; done"
+    container = a_container("sh", "-c", script, lifecycle={"postStart": hook})
+    name = await machine.create(a_pod("pod", container, restartPolicy="OnFailure"))
+    await machine.until_waiting(name, "CrashLoopBackOff")
+    pod = (await machine.client.get(POD, name, "default")).raw
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 1
+
+
 async def test_a_hook_before_the_end_runs_before_sigterm(machine: Machine, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     hook = runs("sh", "-c", f"echo hook >> {trace}")
