@@ -122,14 +122,19 @@ spec:
       template:
         spec:
           terminationGracePeriodSeconds: 1
+          volumes: [{name: here, hostPath: {path: FOLDER}}]
           containers:
-            - {name: pytorch, image: python, command: [python, -u, train.py], resources: {requests: {cpu: CPU}}}
+            - name: pytorch
+              image: python
+              command: [python, -u, train.py]
+              resources: {requests: {cpu: CPU}}
+              volumeMounts: [{name: here, mountPath: FOLDER}] # what comes into it later is seen
 """
 
 
 def a_run(folder: Path, script: str, cpu: str = "100m", **size: int) -> Terminal:
     (folder / "train.py").write_text(script)
-    (folder / "job.yaml").write_text(MANIFEST.replace("CPU", cpu))
+    (folder / "job.yaml").write_text(MANIFEST.replace("CPU", cpu).replace("FOLDER", str(folder)))
     (folder / "tmp").mkdir()
     env = {**os.environ, "TMPDIR": str(folder / "tmp")}
     return Terminal([KFCORE, "local", "run", str(folder / "job.yaml")], env=env, **size)
