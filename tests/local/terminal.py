@@ -63,7 +63,7 @@ class Terminal:
         """Read on until what was written satisfies the condition."""
         deadline = time.monotonic() + seconds
         while not condition(self.written):
-            assert time.monotonic() < deadline, self.written
+            self._in_time(deadline)
             if not self._read(0.2) and self.process.poll() is not None and not self._read(0):
                 assert condition(self.written), self.written
 
@@ -71,9 +71,14 @@ class Terminal:
         """The exit code; everything is read then."""
         deadline = time.monotonic() + seconds
         while self._read(0.1) or self.process.poll() is None:
-            assert time.monotonic() < deadline, self.written
+            self._in_time(deadline)
         os.close(self._ours)
         return self.process.wait()
+
+    def _in_time(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            self.process.terminate()  # it takes with it what it runs
+            raise AssertionError(self.written)
 
     def _read(self, seconds: float) -> bool:
         if not select.select([self._ours], [], [], seconds)[0]:
