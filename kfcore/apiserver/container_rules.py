@@ -70,14 +70,18 @@ def validate_container(
         yield required(f"{place}.image")
     if (policy := container.get("terminationMessagePolicy", "File")) not in _MESSAGE_POLICIES:
         yield unsupported(f"{place}.terminationMessagePolicy", policy, _MESSAGE_POLICIES)
-    yield from _validate_ports(container.get("ports") or (), f"{place}.ports")
+    if ports := container.get("ports"):
+        yield from _validate_ports(ports, f"{place}.ports")
     yield from validate_environment(container, place)
     yield from validate_mounts(container, place, volumes)
     if container.get("imagePullPolicy", "Always") not in _PULL:
         yield unsupported(f"{place}.imagePullPolicy", container["imagePullPolicy"], _PULL)
-    yield from validate_resources(container.get("resources") or {}, f"{place}.resources")
-    yield from _validate_resizes(container.get("resizePolicy") or (), f"{place}.resizePolicy", spec)
-    yield from validate_container_security(container.get("securityContext") or {}, f"{place}.securityContext")
+    if resources := container.get("resources"):
+        yield from validate_resources(resources, f"{place}.resources")
+    if resizes := container.get("resizePolicy"):
+        yield from _validate_resizes(resizes, f"{place}.resizePolicy", spec)
+    if context := container.get("securityContext"):
+        yield from validate_container_security(context, f"{place}.securityContext")
 
 
 def validate_images(spec: Manifest, place: str) -> Iterator[FieldError]:

@@ -19,10 +19,10 @@ _POSITIVE = "must be greater than zero"
 
 
 def validate_placement(spec: Manifest, place: str) -> Iterator[FieldError]:
-    affinity = spec.get("affinity") or {}
-    yield from _validate_node_affinity(affinity.get("nodeAffinity") or {}, f"{place}.affinity.nodeAffinity")
-    for kind in ("podAffinity", "podAntiAffinity"):
-        yield from _validate_pod_affinity(affinity.get(kind) or {}, f"{place}.affinity.{kind}")
+    if affinity := spec.get("affinity"):
+        yield from _validate_node_affinity(affinity.get("nodeAffinity") or {}, f"{place}.affinity.nodeAffinity")
+        for kind in ("podAffinity", "podAntiAffinity"):
+            yield from _validate_pod_affinity(affinity.get(kind) or {}, f"{place}.affinity.{kind}")
     constraints = spec.get("topologySpreadConstraints") or ()
     for index, constraint in enumerate(constraints):
         where = f"{place}.topologySpreadConstraints[{index}]"

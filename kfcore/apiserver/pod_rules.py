@@ -40,9 +40,12 @@ def validate_pod(pod: Manifest, previous: Manifest | None) -> list[FieldError]:
     spec = pod.get("spec")
     if not isinstance(spec, dict):
         return [required("spec.containers")]
-    errors = validate_pod_spec(spec, "spec", is_pod=True)
     if previous is not None:
-        return [*errors, *validate_update(spec, previous["spec"]), *validate_status(pod, previous)]
+        before = previous["spec"]
+        # Most updates are of metadata or status, and what was stored has been looked at.
+        errors = [] if spec == before else validate_pod_spec(spec, "spec", is_pod=True)
+        return [*errors, *validate_update(spec, before), *validate_status(pod, previous)]
+    errors = validate_pod_spec(spec, "spec", is_pod=True)
     if spec.get("ephemeralContainers"):
         errors.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):
@@ -129,6 +132,8 @@ def _validate_policies(spec: Manifest, place: str) -> Iterator[FieldError]:
 
 def _validate_dns(spec: Manifest, place: str) -> Iterator[FieldError]:
     config = spec.get("dnsConfig")
+    if config is None and spec.get("dnsPolicy") != "None":
+        return
     if spec.get("dnsPolicy") == "None":
         if config is None:
             yield required(place, "must provide `dnsConfig` when `dnsPolicy` is None")

@@ -119,10 +119,12 @@ def _others(affinity: Any) -> Manifest:
 
 
 def validate_ephemeral(spec: Manifest, place: str) -> Iterator[FieldError]:
+    if not spec.get(EPHEMERAL):
+        return
     volumes = {str(volume.get("name")): volume for volume in spec.get("volumes") or ()}
     others = {item.get("name") for name in _CONTAINER_LISTS for item in spec.get(name) or ()}
     names = set(others)
-    for index, container in enumerate(spec.get(EPHEMERAL) or ()):
+    for index, container in enumerate(spec[EPHEMERAL]):
         where = f"{place}.{EPHEMERAL}[{index}]"
         yield from validate_container(container, where, volumes, spec)
         name, target = container.get("name") or "", container.get("targetContainerName")

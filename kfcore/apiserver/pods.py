@@ -184,6 +184,8 @@ def qos_class(spec: Manifest) -> str:
     asked = [whole] if whole.get("limits") or whole.get("requests") else [
         container.get("resources") or {} for container in _containers(spec)
     ]  # fmt: skip
+    if not any(asked):
+        return "BestEffort"
     guaranteed, anything = True, False
     for resources in asked:
         limits, requests = (_above_nothing(resources.get(group)) for group in ("limits", "requests"))
@@ -195,7 +197,9 @@ def qos_class(spec: Manifest) -> str:
 
 
 def _above_nothing(quantities: Any) -> dict[str, Any]:
-    found = {name: amount(str(value)) for name, value in (quantities or {}).items() if name in _QOS_RESOURCES}
+    if not quantities:
+        return {}
+    found = {name: amount(str(value)) for name, value in quantities.items() if name in _QOS_RESOURCES}
     return {name: value for name, value in found.items() if value}
 
 

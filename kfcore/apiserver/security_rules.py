@@ -23,19 +23,21 @@ _SYSCTL_LIMIT = 253
 
 
 def validate_pod_security(spec: Manifest, place: str) -> Iterator[FieldError]:
-    context, where = spec.get("securityContext") or {}, f"{place}.securityContext"
-    yield from _validate_ids(context, ("fsGroup", "runAsUser", "runAsGroup"), where)
-    for index, group in enumerate(context.get("supplementalGroups") or ()):
-        if not 0 <= group < 2**31:
-            yield invalid_value(f"{where}.supplementalGroups[{index}]", group, _USER_RANGE)
+    context, where = spec.get("securityContext"), f"{place}.securityContext"
+    if context:
+        yield from _validate_ids(context, ("fsGroup", "runAsUser", "runAsGroup"), where)
+        for index, group in enumerate(context.get("supplementalGroups") or ()):
+            if not 0 <= group < 2**31:
+                yield invalid_value(f"{where}.supplementalGroups[{index}]", group, _USER_RANGE)
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         why = "ShareProcessNamespace and HostPID cannot both be enabled"
         yield invalid_value(f"{where}.shareProcessNamespace", True, why)
-    yield from _validate_sysctls(context, f"{where}.sysctls")
-    for field, choices in _CHOICES:
-        if (choice := context.get(field)) is not None and choice not in choices:
-            yield unsupported(f"{where}.{field}", choice, choices)
-    yield from _validate_profiles(context, where)
+    if context:
+        yield from _validate_sysctls(context, f"{where}.sysctls")
+        for field, choices in _CHOICES:
+            if (choice := context.get(field)) is not None and choice not in choices:
+                yield unsupported(f"{where}.{field}", choice, choices)
+        yield from _validate_profiles(context, where)
     if spec.get("hostUsers") is False:
         for field, name in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
             if spec.get(field):
