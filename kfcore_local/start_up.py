@@ -15,7 +15,7 @@ def import_ahead() -> None:
     """
     # Hundreds of classes are made and nearly nothing is thrown away, so collecting at the usual pace finds nothing.
     gc.set_threshold(50_000, 20, 20)
-    # No daemon: an interpreter that ends (bad input is told soon) under an import may crash, so it waits for the thread.
+    # No daemon: an interpreter that ends under an import may crash (bad input is told soon), so it waits for this.
     Thread(target=import_module, args=("aiohttp.web",)).start()
     _import_structlog()
 

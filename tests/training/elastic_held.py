@@ -1,4 +1,5 @@
-"""The elastic example, held: from `HOLD_FROM`'s epoch on it goes on to the next one only when the file `GO` exists.
+"""The elastic example, held: from `HOLD_FROM`'s epoch on it goes on to the next one only when there is a file `go` in
+the directory that is its argument.
 
 So what a test does to the job happens in the middle of the training, however slow the machine is.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 import elastic_digits
 
 HOLD_FROM = int(os.environ["HOLD_FROM"])
-GO = Path(os.environ["GO"])
+GO = Path(sys.argv[1], "go")
 
 
 def hold(epoch: int) -> None:

@@ -28,8 +28,9 @@ def local_run(example: str, timeout: float = 480) -> list[str]:
     return ended.stdout.splitlines()
 
 
-def process_of(pod: str, program: str) -> int:
-    """The process that a pod's container runs: the eldest with `program` among its arguments, as this machine counts.
+def process_of(pod: str, argument: str) -> int:
+    """The process that a pod's container runs: the eldest with `argument`, which no other test has, as this machine
+    counts.
 
     A pod may count its processes from one, so what it says of itself is not what to kill.
     """
@@ -38,9 +39,10 @@ def process_of(pod: str, program: str) -> int:
         try:
             arguments = (directory / "cmdline").read_bytes().split(b"\0")
             variables = (directory / "environ").read_bytes().split(b"\0")
+            begun = int((directory / "stat").read_text().rpartition(")")[2].split()[19])
         except OSError:
             continue  # it ended meanwhile, or is somebody else's
-        if program.encode() in arguments and f"HOSTNAME={pod}".encode() in variables:
-            found.append(int(directory.name))
-    assert found, f"no process of {pod} runs {program}"
-    return min(found)
+        if argument.encode() in arguments and f"HOSTNAME={pod}".encode() in variables:
+            found.append((begun, int(directory.name)))
+    assert found, f"no process of {pod} has {argument}"
+    return min(found)[1]

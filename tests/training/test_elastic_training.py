@@ -34,12 +34,12 @@ def a_held_job(shared: Path, hold_from: int) -> Manifest:
     pod = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]
     pod["volumes"][0]["hostPath"]["path"] = str(shared)
     (container,) = pod["containers"]
-    container["command"] = ["torchrun", HELD]
+    container["command"] = ["torchrun", HELD, str(shared)]
     container["workingDir"] = str(Path(__file__).parent)
     container["volumeMounts"][0]["mountPath"] = str(shared)
     variables = {entry["name"]: entry["value"] for entry in container["env"]}
     variables |= {"PYTHONPATH": str(EXAMPLES / "pytorch"), "SNAPSHOT": str(shared / "snapshot.pt")}
-    variables |= {"HOLD_FROM": str(hold_from), "GO": str(shared / "go")}
+    variables |= {"HOLD_FROM": str(hold_from)}
     container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
     return job
 
@@ -94,9 +94,9 @@ async def held(shared: Path, hold_from: int) -> AsyncIterator[Run]:
 async def test_a_worker_killed_mid_training_comes_back_and_the_job_succeeds(tmp_path: Path) -> None:
     async with held(tmp_path, hold_from=3) as run:
         await run.shows("elastic-worker-0", "epoch=3 of 2 workers")
-        os.kill(process_of("elastic-worker-1", HELD), signal.SIGKILL)
+        os.kill(process_of("elastic-worker-1", str(tmp_path)), signal.SIGKILL)
+        run.go_on()  # the other finds itself alone in the middle of an epoch
         await run.shows("elastic-worker-0", "of 2 trains from epoch 4 on")
-        run.go_on()
         assert await run.ends() == "Succeeded"
         pod: Any = (await run.cluster.client.get(Pods, "elastic-worker-1", "default")).raw
         assert pod["status"]["containerStatuses"][0]["restartCount"] >= 1
