@@ -38,6 +38,13 @@ class Wanted(msgspec.Struct, frozen=True):
     stderr: bool = False
     tty: bool = False
 
+    def channels(self) -> frozenset[int]:
+        """What a client opens to have them. A terminal has no stderr, but sizes."""
+        opened = {ERROR, *([STDIN] if self.stdin else ()), *([STDOUT] if self.stdout else ())}
+        if self.stderr and not self.tty:
+            opened.add(STDERR)
+        return frozenset(opened | {RESIZE} if self.tty else opened)
+
 
 class ChannelStreams:
     """Implements `kfcore.apiserver.streaming.Streams` over a socket."""
@@ -46,7 +53,7 @@ class ChannelStreams:
         self.tty = wanted.tty
         self.has_stdin = wanted.stdin
         self._socket = socket
-        self._wanted = wanted
+        self._channels = wanted.channels()
         self._stdin: asyncio.Queue[bytes] = asyncio.Queue(_AHEAD)
         self._sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
 
@@ -57,7 +64,7 @@ class ChannelStreams:
         return await self._sizes.get()
 
     async def write(self, stream: str, data: bytes) -> None:
-        if self._wanted.stdout if stream == "stdout" else self._wanted.stderr:
+        if _OUTPUT[stream] in self._channels:
             await self._socket.send(bytes([_OUTPUT[stream]]) + data)
 
     async def listen(self) -> None:

@@ -46,10 +46,13 @@ class Socket(Protocol):
 
 
 class Upgrade(msgspec.Struct, frozen=True):
-    """A conversation over a WebSocket, with the subprotocols that it can be held in, the best first."""
+    """A conversation over a WebSocket, with the subprotocols that it can be held in, the best first. `channels` are
+    those that a client must have opened before it begins, where channels are opened one by one.
+    """
 
     protocols: tuple[str, ...]
     converse: Callable[[Socket], Awaitable[None]]
+    channels: frozenset[int] = frozenset()
 
 
 class Response(msgspec.Struct, frozen=True):

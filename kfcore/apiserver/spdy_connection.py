@@ -38,6 +38,8 @@ _STREAMS = {
 _ENDED = bytes([channels.CLOSE, channels.STDIN])
 _PIECE = 64 * 1024
 _AHEAD = 1024 * 1024
+_OPENING_SECONDS = 30.0
+"""How long a client may take to open its streams, as kubelet has it."""
 
 
 class _Received:
@@ -108,14 +110,31 @@ class _Streams:
         self._frames: deque[Frame] = deque()
         self._channels: dict[int, int] = {}
         self._open: dict[int, int] = {}
-        self._early: dict[int, list[bytes]] = {}
+        self._early: deque[bytes] = deque()
+
+    async def opened(self, expected: frozenset[int]) -> bool:
+        """Wait for the client to open its streams, as a process may end before: False when it does not."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OPENING_SECONDS):
+                while not expected <= self._open.keys():
+                    message = await self._next()
+                    if message is None or sum(map(len, self._early)) > _AHEAD:
+                        return False
+                    if message:
+                        self._early.append(message)
+                return True
+        return False
 
     async def receive(self) -> bytes | None:
-        while True:
-            while self._frames:
-                message = await self._take(self._frames.popleft())
-                if message is not None:
-                    return message or None
+        if self._early:
+            return self._early.popleft()
+        while (message := await self._next()) == b"":
+            pass
+        return message
+
+    async def _next(self) -> bytes | None:
+        """The message that the next frame makes, empty when it makes none; None at the end."""
+        while not self._frames:
             data = await self._connection.receive()
             if data is None:
                 return None
@@ -123,26 +142,26 @@ class _Streams:
                 self._frames.extend(self._reader.feed(data))
             except SpdyError:
                 return None
+        return await self._take(self._frames.popleft())
 
     async def _take(self, frame: Frame) -> bytes | None:
-        """The message that a frame makes, empty for the end; None when it makes none."""
         match frame.type:
             case None:
                 channel = self._channels.get(frame.stream)
                 if channel == channels.STDIN and not frame.data:
-                    return _ENDED if frame.flags & FIN else None
+                    return _ENDED if frame.flags & FIN else b""
                 if channel == channels.STDIN and frame.flags & FIN:
                     self._frames.appendleft(Frame(None, frame.stream, FIN))
-                return bytes([channel]) + frame.data if channel is not None and frame.data else None
+                return bytes([channel]) + frame.data if channel is not None and frame.data else b""
             case t if t == SYN_STREAM:
                 await self._opened(frame)
             case t if t == PING:
                 await self._connection.send(ping_frame(frame.stream))
             case t if t == RST_STREAM:
-                return _ENDED if self._channels.get(frame.stream) == channels.STDIN else None
+                return _ENDED if self._channels.get(frame.stream) == channels.STDIN else b""
             case t if t == GOAWAY:
-                return b""
-        return None
+                return None
+        return b""
 
     async def _opened(self, frame: Frame) -> None:
         channel = _STREAMS.get(frame.headers.get("streamtype", ""))
@@ -152,14 +171,9 @@ class _Streams:
         self._channels[frame.stream] = channel
         self._open[channel] = frame.stream
         await self._connection.send(self._writer.reply(frame.stream))
-        for data in self._early.pop(channel, ()):
-            await self.send(bytes([channel]) + data)
 
     async def send(self, message: bytes) -> None:
-        stream = self._open.get(message[0])
-        if stream is None:  # the process was faster than its client
-            self._early.setdefault(message[0], []).append(message[1:])
-            return
+        stream = self._open[message[0]]
         for start in range(1, len(message), _PIECE):
             await self._connection.send(data_frame(stream, message[start : start + _PIECE]))
 
@@ -197,8 +211,9 @@ async def converse(http: web.BaseRequest, upgrade: Upgrade) -> web.StreamRespons
             await upgrade.converse(connection)
         else:
             streams = _Streams(connection)
-            await upgrade.converse(streams)
-            await streams.goodbye()
+            if await streams.opened(upgrade.channels):
+                await upgrade.converse(streams)
+                await streams.goodbye()
     except OSError:
         pass  # the client went away
     finally:

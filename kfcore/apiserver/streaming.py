@@ -86,7 +86,7 @@ def _process(
         work = partial(_execute, processes, pod, container, command)
     else:
         raise BadRequest("you must specify at least one command")
-    return Upgrade(channels.PROTOCOLS, partial(channels.converse, wanted=wanted, work=work))
+    return Upgrade(channels.PROTOCOLS, partial(channels.converse, wanted=wanted, work=work), wanted.channels())
 
 
 async def _execute(
