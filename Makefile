@@ -21,7 +21,7 @@ demo: $(VENV)/.demo  ## Train a network with one master and two workers, on this
 	@$(BIN)/kfcore local run examples/pytorch/digits-ddp.yaml
 
 test: lint types  ## Run everything that must hold: lint, types, import contracts and all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --max-suite-reruns 3 --rerun-show-tracebacks $(if $(STRICT),--fail-on-flaky)
 
 soak: $(VENV)/.dev  ## Play the tests of faults 50 times in a row (RUNS=50), with new random seeds each time
 	@for run in $$(seq $(RUNS)); do \
