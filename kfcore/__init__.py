@@ -58,12 +58,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name's module on first use, so that `import kfcore` costs nothing (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'kfcore' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME[name]), name)
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import a public name's module on first use, so that `import kfcore` costs nothing (PEP 562)."""
+        if name not in _HOME:
+            raise AttributeError(f"module 'kfcore' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOME[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from kfcore.api.job_rules import container_violations
-from kfcore.api.jobs import CEL, Bool, Int32, Job, JobSpec, ReplicaSpec
-from kfcore.api.meta import Model
+from kfcore.api.jobs import Bool, Int32, Job, JobSpec, ReplicaSpec
+from kfcore.api.meta import CEL, Model
 from kfcore.api.validation import FieldError
 
 CONTAINER, PORT = "pytorch", 23456

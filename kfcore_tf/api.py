@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from kfcore.api.job_rules import container_violations
-from kfcore.api.jobs import CEL, Bool, Job, JobSpec, ReplicaSpec
+from kfcore.api.jobs import Bool, Job, JobSpec, ReplicaSpec
+from kfcore.api.meta import CEL
 from kfcore.api.validation import FieldError
 
 CONTAINER, PORT = "tensorflow", 2222

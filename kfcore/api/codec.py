@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
+from pydantic import BaseModel
 
 from kfcore.api.meta import CustomResource, Manifest, Object, ServerObject, Unstructured
 
@@ -82,10 +83,15 @@ def load(kind: type[T], manifest: Manifest) -> T:
 
 
 def dump(obj: Object) -> Manifest:
-    """An object as a manifest. For custom resources `load(kind, dump(x)) == x`, unknown fields included."""
+    """An object as a manifest. For custom resources `load(kind, dump(x)) == x`, unknown fields included.
+
+    A field that was never set is left out while it has its default, and one that is None by default while it is None:
+    an API server refuses null where the type of the field is another.
+    """
     body: Manifest
     if isinstance(obj, CustomResource):
-        body = obj.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        body = obj.model_dump(mode="json", by_alias=True)
+        _leave_out_defaults(obj, body)
     elif isinstance(obj, Unstructured):
         return obj.raw
     elif isinstance(obj, ServerObject):
@@ -93,6 +99,33 @@ def dump(obj: Object) -> Manifest:
     else:
         raise TypeError(f"cannot encode {type(obj).__name__}: expected a ServerObject, CustomResource or Unstructured")
     return {**body, "apiVersion": obj.resource.api_version, "kind": obj.resource.kind}
+
+
+def _leave_out_defaults(model: BaseModel, body: Any) -> None:
+    """Take out of `body`, what pydantic made of `model`, what nobody said. What was changed in place counts as said,
+    though pydantic does not notice: a condition appended to a status that was empty, a field of it.
+    """
+    if not isinstance(body, dict):  # of a serializer of its own
+        return
+    for name, field in type(model).model_fields.items():
+        key, value = field.serialization_alias or field.alias or name, getattr(model, name)
+        if value is None and field.default is None:
+            body.pop(key, None)
+        elif name in model.model_fields_set or value != field.get_default(
+            call_default_factory=True, validated_data=model.__dict__
+        ):
+            _leave_out_defaults_within(value, body.get(key))
+        else:
+            body.pop(key, None)
+
+
+def _leave_out_defaults_within(value: Any, body: Any) -> None:
+    if isinstance(value, BaseModel):
+        _leave_out_defaults(value, body)
+    elif isinstance(value, dict | list | tuple) and isinstance(body, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        for item, part in zip(items, body.values() if isinstance(body, dict) else body, strict=True):
+            _leave_out_defaults_within(item, part)
 
 
 def encode(obj: Object) -> bytes:

@@ -4,24 +4,17 @@ printer columns and subresources. What a field's type cannot say is in its `json
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.job_rules import LONGEST_NAME
-from kfcore.api.jobs import CRD_DEFAULT, Job, JobSpec
+from kfcore.api.jobs import Job, JobSpec
 from kfcore.api.meta import CustomResource, Manifest
-from kfcore.api.pod_template import TEMPLATE_SCHEMA
+from kfcore.api.structural import structural as structural_schema
 from kfcore.api.validation import DNS_1035, DNS_1035_TEXT
 
-_INT_OR_STRING = "x-kubernetes-int-or-string"
-_NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
-_QUANTITY = rf"^(\+|-)?{_NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?{_NUMBER}))?$"
-_KEPT = ("type", "format", "description", "pattern", "minLength", "maxLength", "minItems", "maxItems")
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 _STATE = {"name": "State", "type": "string", "jsonPath": ".status.conditions[-1:].type"}
 
@@ -49,15 +42,19 @@ def _definition(kind: type[CustomResource]) -> Manifest:
     if resource.short_names:
         names["shortNames"] = list(resource.short_names)
     subresources: Manifest = {"status": {}} if "status" in resource.subresources else {}
-    if paths := getattr(kind, "scale_paths", None):
-        subresources["scale"] = dict(paths)
+    if kind.scale_paths:
+        subresources["scale"] = dict(kind.scale_paths)
     version = {
         "name": resource.version,
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": schema(kind)},
         "subresources": subresources,
-        "additionalPrinterColumns": [_STATE, _AGE] if issubclass(kind, Job) else [_AGE],
+        "additionalPrinterColumns": [
+            *([_STATE] if issubclass(kind, Job) else []),
+            *(dict(column) for column in kind.printer_columns),
+            _AGE,
+        ],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -67,27 +64,19 @@ def _definition(kind: type[CustomResource]) -> Manifest:
             "group": resource.group,
             "names": names,
             "scope": "Namespaced" if resource.namespaced else "Cluster",
-            "versions": [version, *({**version, "name": name, "storage": False} for name in other_versions(kind))],
+            "versions": [version, *({**version, "name": name, "storage": False} for name in kind.other_versions)],
         },
     }
-
-
-def other_versions(kind: type[CustomResource]) -> tuple[str, ...]:
-    """The versions that a kind is served in beside its own, with the same schema."""
-    versions: tuple[str, ...] = getattr(kind, "other_versions", ())
-    return versions
 
 
 def schema(kind: type[CustomResource]) -> Manifest:
     """The structural schema of a kind's objects."""
     generated = kind.model_json_schema(by_alias=True, mode="validation")
-    structural = _structural(generated, generated.get("$defs", {}))
+    structural = structural_schema(generated, generated.get("$defs", {}))
     properties = structural["properties"]
     properties["apiVersion"] = properties["kind"] = {"type": "string"}
     properties["metadata"] = {"type": "object"}
-    structural.pop("required", None)
     if issubclass(kind, Job):
-        structural["required"] = ["spec"]
         structural["x-kubernetes-validations"] = [
             {
                 "rule": f"self.metadata.name.matches('^{DNS_1035.pattern}$')",
@@ -95,8 +84,7 @@ def schema(kind: type[CustomResource]) -> Manifest:
             }
         ]
         _add_replica_type_rule(kind, structural)
-    if adapt := getattr(kind, "adapt_schema", None):
-        adapt(structural)  # what the types of this kind do not say
+    kind.adapt_schema(structural)
     return structural
 
 
@@ -144,47 +132,3 @@ def _require_containers(kind: type[Job[Any]], replica_spec: Manifest) -> None:
         rule = f"self.exists(container, container.name == '{name}')"
         message = f"must have at least one container with name {name}"
         containers["x-kubernetes-validations"] = [{"rule": rule, "message": message}]
-
-
-def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Manifest:
-    """A pydantic JSON schema node without references, unions and titles, as a CRD wants it."""
-    if "$ref" in node:
-        target = definitions[node["$ref"].rpartition("/")[2]]
-        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
-    if node.get(TEMPLATE_SCHEMA):
-        return pod_template_schema() | {key: node[key] for key in ("description",) if key in node}
-    if _INT_OR_STRING in node:
-        return {_INT_OR_STRING: True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": _QUANTITY}
-    if branches := [branch for branch in node.get("anyOf", ()) if branch.get("type") != "null"]:
-        outer = {key: value for key, value in node.items() if key != "anyOf"}
-        return _structural({**branches[0], **outer}, definitions)
-    result: Manifest = {key: node[key] for key in _KEPT if key in node}
-    if "const" in node or "enum" in node:
-        result = {"type": "string", **result}
-        result["enum"] = [node["const"]] if "const" in node else list(node["enum"])
-    if CRD_DEFAULT in node:
-        result["default"] = node[CRD_DEFAULT]
-    if rules := node.get("x-kubernetes-validations"):
-        result["x-kubernetes-validations"] = [dict(rule) for rule in rules]
-    if "properties" in node:
-        result["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
-        if required := node.get("required"):
-            result["required"] = list(required)
-    elif isinstance(node.get("additionalProperties"), Mapping):
-        result["additionalProperties"] = _structural(node["additionalProperties"], definitions)
-    elif node.get("type") == "object" or (not node.get("type") and "enum" not in result):
-        result = {**result, "x-kubernetes-preserve-unknown-fields": True}
-    if "items" in node:
-        result["items"] = _structural(node["items"], definitions)
-    return result
-
-
-def pod_template_schema() -> Manifest:
-    """The schema of core/v1 PodTemplateSpec, from the file that `python -m kfcore.api.generate` makes."""
-    found: Manifest = decode_json(_pod_template_file())
-    return found
-
-
-@cache
-def _pod_template_file() -> bytes:
-    return gzip.decompress((files("kfcore.api") / "schemas" / "pod_template.json.gz").read_bytes())

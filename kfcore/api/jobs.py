@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from kfcore.api.job_rules import MULTIKUEUE, OUR_MANAGER, job_violations
-from kfcore.api.meta import CustomResource, Model, Time
+from kfcore.api.meta import CEL, CRD_DEFAULT, CustomResource, Model, Time
 from kfcore.api.pod_template import PodTemplate
 from kfcore.api.validation import FieldError
 
@@ -24,10 +24,6 @@ Quantity = Annotated[
     int | float | str,
     Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
 ]
-
-CRD_DEFAULT = "x-kfcore-default"
-"""In a field's `json_schema_extra`: the default that the CRD's schema carries, so that the API server stores it."""
-CEL = "x-kubernetes-validations"
 
 CleanPodPolicy = Literal["All", "Running", "None"]
 RestartPolicy = Literal["Always", "OnFailure", "Never", "ExitCode"]
@@ -215,8 +211,6 @@ class Job(CustomResource, Generic[SpecT]):
     number `kubectl scale` and an autoscaler change.
     """
 
-    # The path of each scale field, for the CRD's scale subresource; empty where the kind has none.
-    scale_paths: ClassVar[dict[str, str]] = {}
     # The container that the framework runs in, which every replica must have; empty where no rule asks for one.
     container_name: ClassVar[str] = ""
 

@@ -18,6 +18,12 @@ Manifest = dict[str, Any]
 """An object as JSON: what a YAML file or a request body holds."""
 
 
+CRD_DEFAULT = "x-kfcore-default"
+"""In a field's `json_schema_extra`: the default that the CRD's schema carries, so that the API server stores it."""
+CEL = "x-kubernetes-validations"
+"""In the `json_schema_extra` of a field or a model: its rules, `[{"rule": …, "message": …}]`."""
+
+
 def rfc3339(time: datetime) -> str:
     """`2024-01-31T09:30:00Z`, with a fraction only where there is one: how Kubernetes writes a time."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -193,6 +199,12 @@ class CustomResource(_Identity, Model):
     """
 
     resource: ClassVar[Resource]
+    other_versions: ClassVar[tuple[str, ...]] = ()
+    """The versions that the kind is served in beside its own, with the same schema."""
+    scale_paths: ClassVar[dict[str, str]] = {}
+    """`specReplicasPath`, `statusReplicasPath`, `labelSelectorPath` of the scale subresource; empty: there is none."""
+    printer_columns: ClassVar[tuple[Manifest, ...]] = ()
+    """What `kubectl get` shows beside name and age: `{"name": …, "type": "string", "jsonPath": ".spec.text"}`."""
 
     api_version: str = ""
     kind: str = ""
@@ -223,6 +235,10 @@ class CustomResource(_Identity, Model):
             group, version, kind, plural or pluralize(kind), namespaced, "", short_names, subresources
         )
         registry.add(cls.resource, cls)
+
+    @classmethod
+    def adapt_schema(cls, schema: Manifest) -> None:
+        """Change the schema of the CRD, in place, where the types do not say what it should be."""
 
     @field_validator("api_version", "kind")
     @classmethod

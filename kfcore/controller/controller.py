@@ -19,7 +19,7 @@ from kfcore.clock import Clock, SystemClock
 from kfcore.controller.handlers import Handler, Request
 from kfcore.controller.histogram import Histogram
 from kfcore.controller.predicates import Predicate
-from kfcore.controller.rate_limit import jittered
+from kfcore.controller.rate_limit import ExponentialBackoff, jittered
 from kfcore.controller.workqueue import Priority, QueueShutDown, WorkQueue
 
 __all__ = ["Controller", "Reconciler", "Request", "Result", "TerminalError"]
@@ -64,6 +64,7 @@ class Controller:
         workers: int = 1,
         reconcile_timeout: float | None = None,
         queue: WorkQueue[Request] | None = None,
+        backoff: ExponentialBackoff[Request] | None = None,
     ) -> None:
         if workers < 1:
             raise ValueError(f"controller {name}: workers is {workers}, expected at least 1")
@@ -75,7 +76,9 @@ class Controller:
         self.reconcile_seconds = Histogram.of_reconcile_seconds()
         self._clock = clock or SystemClock()
         self._timeout = reconcile_timeout
-        self.queue: WorkQueue[Request] = queue or WorkQueue(self._clock, group_of=lambda request: request.namespace)
+        self.queue: WorkQueue[Request] = queue or WorkQueue(
+            self._clock, group_of=lambda request: request.namespace, backoff=backoff
+        )
         self._stopping = False
 
     def watch(

@@ -17,11 +17,12 @@ from kfcore.client.interface import Client
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.controller import Controller, Reconciler
 from kfcore.controller.events import EventRecorder
-from kfcore.controller.handlers import Handler, enqueue_object, enqueue_owner
+from kfcore.controller.handlers import Handler, Request, enqueue_object, enqueue_owner
 from kfcore.controller.leader_election import LeaderElector
 from kfcore.controller.metrics_access import Certificate, Gatekeeper, TlsServer
 from kfcore.controller.observability import Metrics, ObservabilityServer
 from kfcore.controller.predicates import Predicate
+from kfcore.controller.rate_limit import ExponentialBackoff
 
 log = structlog.get_logger(__name__)
 
@@ -106,11 +107,13 @@ class Manager:
         reconcile_timeout: float | None = None,
         name: str | None = None,
         gather_seconds: float = 0.0,
+        backoff: ExponentialBackoff[Request] | None = None,
     ) -> Controller:
         """Reconcile objects of `kind` when they change (as far as `predicate` lets it pass), when an object of a kind
         in `owns` that they control does, and when a handler in `watches` says so. The changes of what they own are
-        gathered for `gather_seconds` first. Raises ValueError for a second controller of a name (that of the kind, if
-        none is given), and RuntimeError when the manager runs already.
+        gathered for `gather_seconds` first; what failed is tried again as `backoff` says (by default after 5 ms, 10 ms
+        … 1,000 s). Raises ValueError for a second controller of a name (that of the kind, if none is given), and
+        RuntimeError when the manager runs already.
         """
         self._must_not_run()
         name = name or kind.resource.kind.lower()
@@ -124,6 +127,7 @@ class Manager:
             clock=self.clock,
             workers=workers,
             reconcile_timeout=reconcile_timeout,
+            backoff=backoff,
         )
         controller.watch(self.cache.informer(kind), enqueue_object, predicate)
         for owned in owns:

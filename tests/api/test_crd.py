@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from kfcore.api.crd import crd, pod_template_schema
+from kfcore.api.crd import crd
 from kfcore.api.generate import render
 from kfcore.api.meta import Manifest, untyped
+from kfcore.api.structural import pod_template_schema
 from kfcore.client.errors import Invalid
 from kfcore.testing import FakeClient
 from kfcore_pytorch import PyTorchJob
