@@ -17,6 +17,8 @@ from kfcore.apiserver.status import Undecodable, bad_request, invalid, invalid_v
 from kfcore.client.errors import RequestEntityTooLarge
 
 BODY_LIMIT = 3 * 1024 * 1024
+ALIASED_LIMIT = 400_000
+"""Values that a YAML document may have in all, where aliases repeat most of them."""
 _SHOWN = 30
 _TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 
@@ -65,10 +67,31 @@ def parse_yaml(body: bytes) -> Any:
 def _load_yaml(body: bytes) -> Any:
     import yaml  # only applies and YAML bodies need it
 
+    loader = yaml.SafeLoader(body)
     try:
-        return decode_json(encode_json(yaml.safe_load(body)))
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        sizes: dict[int, int] = {}
+        if _expanded(node, sizes) > max(ALIASED_LIMIT, 2 * len(sizes)):
+            raise ValueError("document contains excessive aliasing")
+        return decode_json(encode_json(loader.construct_document(node)))
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: Any, sizes: dict[int, int]) -> int:
+    """How many values a YAML node has when each alias is written out. `sizes` are those of the nodes seen, by id."""
+    if (known := sizes.get(id(node))) is not None:
+        return known
+    total = 1
+    if not isinstance(node.value, str):
+        for child in node.value:
+            total += sum(_expanded(part, sizes) for part in (child if isinstance(child, tuple) else (child,)))
+    sizes[id(node)] = total
+    return total
 
 
 def _unrecognized(kind: str, why: str, body: bytes) -> Exception:

@@ -23,7 +23,7 @@ _OPERATORS = ("In", "NotIn")
 _STATUSES = ("False", "True", "Unknown")
 _MOST_RULES = 20
 _INDEXED = "requires indexed completion mode"
-_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_RANGES = re.compile("[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 
 
 def validate_job_spec(spec: Manifest, place: str) -> list[FieldError]:

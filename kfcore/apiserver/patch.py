@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.client.errors import Invalid, RequestEntityTooLarge, StatusDetails
 
 OPERATIONS_LIMIT = 10_000
+COPIED_LIMIT = 3 * 1024 * 1024
+"""Bytes that all copies of one patch may add, as JSON: each may copy what those before it have copied."""
+_INDEX = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -36,9 +40,17 @@ def json_patch(document: Any, operations: list[dict[str, Any]]) -> Any:
         raise RequestEntityTooLarge(
             f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"
         )
+    copied = 0
     try:
         for operation in operations:
-            document = _apply(document, operation)
+            if operation.get("op") == "copy":
+                source = encode_json(_find(document, _pointer(operation.get("from"))))
+                copied += len(source)
+                if copied > COPIED_LIMIT:
+                    raise PatchFailed("copies too much")
+                document = _add(document, _pointer(operation.get("path")), decode_json(source))
+            else:
+                document = _apply(document, operation)
     except PatchFailed as error:
         raise Invalid(
             "the server rejected our request due to an error in our request", details=StatusDetails()
@@ -64,9 +76,6 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
             source = _pointer(operation.get("from"))
             value = _find(document, source)
             return _add(_remove(document, source), path, value)
-        case "copy":
-            value = decode_json(encode_json(_find(document, _pointer(operation.get("from")))))
-            return _add(document, path, value)
         case "test":
             if not _same(_find_or_none(document, path), operation.get("value")):
                 raise PatchFailed("test failed")
@@ -88,14 +97,21 @@ def _value(operation: dict[str, Any]) -> Any:
 
 
 def _index(parent: Any, part: str) -> Any:
+    """The key or index that a part of a pointer stands for. A negative index counts from the end."""
     if isinstance(parent, dict):
         return part
-    if not isinstance(parent, list) or not part.lstrip("-").isdigit():
+    if not isinstance(parent, list):
         raise PatchFailed("no such place")
+    return _position(part, len(parent))
+
+
+def _position(part: str, size: int) -> int:
+    if not _INDEX.fullmatch(part):
+        raise PatchFailed("not an index")
     index = int(part)
-    if not -len(parent) <= index < len(parent):
+    if not -size <= index < size:
         raise PatchFailed("index out of range")
-    return index
+    return index + size if index < 0 else index
 
 
 def _find(document: Any, path: list[str]) -> Any:
@@ -128,12 +144,8 @@ def _add(document: Any, path: list[str], value: Any) -> Any:
         return value
     parent, last = _find(document, path[:-1]), path[-1]
     if isinstance(parent, list):
-        if last == "-":
-            parent.append(value)
-        elif last.isdigit() and int(last) <= len(parent):
-            parent.insert(int(last), value)
-        else:
-            raise PatchFailed("index out of range")
+        # Behind the last item there is a place, too: to insert at -1 is to append.
+        parent.insert(len(parent) if last == "-" else _position(last, len(parent) + 1), value)
     elif isinstance(parent, dict):
         parent[last] = value
     else:

@@ -45,11 +45,11 @@ def _field_problem(text: str, least: int, most: int, names: dict[str, int]) -> s
             start, end = least, most
         else:
             for number in (first, last) if dash else (first,):
-                if number.lower() not in names and not number.isdigit():
+                if number.lower() not in names and not _is_number(number):
                     return f'failed to parse int from {number}: strconv.Atoi: parsing "{number}": invalid syntax'
             start = names[first.lower()] if first.lower() in names else int(first)
             end = start if not dash else names[last.lower()] if last.lower() in names else int(last)
-        if slash and not step.isdigit():
+        if slash and not _is_number(step):
             return f'failed to parse int from {step}: strconv.Atoi: parsing "{step}": invalid syntax'
         if slash and not int(step):
             return f"step of range should be a positive number: {part}"
@@ -60,3 +60,7 @@ def _field_problem(text: str, least: int, most: int, names: dict[str, int]) -> s
         if start > end:
             return f"beginning of range ({start}) beyond end of range ({end}): {part}"
     return ""
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
