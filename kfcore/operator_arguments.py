@@ -143,6 +143,6 @@ def _is_on(name: str, value: str | None) -> bool:
 
 def _level(value: str) -> str:
     """Zap's levels: numbers are the more verbose the higher."""
-    if value.isdigit():
+    if value.isdecimal():
         return "debug" if int(value) > 0 else "info"
     return LEVELS.get(value.lower(), value.lower())

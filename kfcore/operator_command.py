@@ -328,7 +328,7 @@ def _workers(words: list[str]) -> tuple[int, dict[str, int]]:
     everywhere, by_kind = 1, {}
     for word in words:
         name, equals, number = word.rpartition("=")
-        if not number.isdigit() or int(number) < 1 or (equals and not name):
+        if not number.isdecimal() or int(number) < 1 or (equals and not name):
             _refuse(f"--controller-threads {word!r}: expected a number of at least 1, or KIND=N such as TFJob=8")
         if name:
             by_kind[name.lower()] = int(number)

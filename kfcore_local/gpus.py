@@ -37,7 +37,7 @@ class Gpus:
         found = [tuple(part.strip() for part in line.split(",")) for line in listed]
         visible = None if allowed is None else {part.strip() for part in allowed.split(",")}
         self.devices = tuple(
-            names[0] for names in found if names[0].isdigit() and (visible is None or visible.intersection(names))
+            names[0] for names in found if names[0].isdecimal() and (visible is None or visible.intersection(names))
         )
 
     def variables(self, pod: str, container: str, limits: Mapping[str, str | int | float]) -> dict[str, str]:

@@ -76,6 +76,6 @@ def _on_resources(lacking: list[str], others_have_it: bool, allocatable: Mapping
 def _readable(quantity: object) -> str:
     """`24105316Ki` as `22.9Gi`."""
     text = str(quantity)
-    if text.endswith("Ki") and text[:-2].isdigit():
+    if text.endswith("Ki") and text[:-2].isdecimal():
         return f"{int(text[:-2]) / 2**20:.1f}Gi"
     return text

@@ -99,7 +99,7 @@ class Target(msgspec.Struct, frozen=True):
 
     def number_of(self, port: int | str) -> int:
         """A port by its number or its name. Raises CannotProbe."""
-        if isinstance(port, str) and not port.isdigit():
+        if isinstance(port, str) and not port.isdecimal():
             named = next((p.container_port for p in self.container.ports if p.name == port), None)
             if named is None:
                 raise CannotProbe(f"couldn't find port {port!r} in container {self.container.name!r}")
@@ -172,7 +172,7 @@ class _Request:
             await writer.drain()
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         parts = head[0].split(" ")
-        if not head[0].startswith("HTTP/") or len(parts) < 2 or not parts[1].isdigit():
+        if not head[0].startswith("HTTP/") or len(parts) < 2 or not parts[1].isdecimal():
             raise OSError(f"malformed HTTP response {head[0]!r}")
         location = next((line[9:].strip() for line in head[1:] if line.lower().startswith("location:")), "")
         return int(parts[1]), location

@@ -142,4 +142,4 @@ def waiting_for(pod: Manifest) -> Iterator[tuple[str, str]]:
 
 def _natural(name: str) -> tuple[str, int, str]:
     head, _, tail = name.rpartition("-")
-    return (head, int(tail), "") if tail.isdigit() else (name, -1, "")
+    return (head, int(tail), "") if tail.isdecimal() else (name, -1, "")

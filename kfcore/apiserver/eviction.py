@@ -119,6 +119,6 @@ def _expected(objects: Objects, pods: list[Manifest]) -> int:
 
 def _share(value: Any, of: int) -> int:
     """A number, or a percentage of `of`, rounded up."""
-    if isinstance(value, str) and value.endswith("%") and value[:-1].isdigit():
+    if isinstance(value, str) and value.endswith("%") and value[:-1].isdecimal():
         return math.ceil(of * int(value[:-1]) / 100)
     return value if isinstance(value, int) else 0

@@ -194,7 +194,7 @@ def error_from_response(code: int, body: bytes, *, retry_after: str | None = Non
         status = Status(message=text, reason=cls.reason, code=code)
     if not status.code:
         status = msgspec.structs.replace(status, code=code)
-    if retry_after and retry_after.isdigit():
+    if retry_after and retry_after.isdecimal():
         details = status.details or StatusDetails()
         status = msgspec.structs.replace(
             status, details=msgspec.structs.replace(details, retry_after_seconds=int(retry_after))

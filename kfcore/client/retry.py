@@ -109,7 +109,7 @@ def _retry_after(response: Response, clock: Clock) -> float | None:
     value = next((value for name, value in response.headers.items() if name.lower() == "retry-after"), None)
     if not value:
         return None
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         date = parsedate_to_datetime(value)

@@ -20,7 +20,7 @@ class CannotListen(Exception):
 def parse_address(text: str) -> Address:
     """`host:port` or `:port` (all interfaces). Raises ValueError saying what was expected."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"address {text!r}: expected HOST:PORT or :PORT, such as 127.0.0.1:8080")
     return host.strip("[]"), int(port)
 

@@ -93,9 +93,14 @@ def parse(text: str) -> Schedule | Every:
         _numbers(day, 1, 31),
         _numbers(month, 1, 12, _MONTHS),
         frozenset(number % 7 for number in _numbers(weekday, 0, 7, _WEEKDAYS)),
-        day.startswith(("*", "?")),
-        weekday.startswith(("*", "?")),
+        _is_any(day),
+        _is_any(weekday),
     )
+
+
+def _is_any(field: str) -> bool:
+    """Whether a field restricts nothing. `*/2` does."""
+    return any(part in ("*", "?", "*/1", "?/1") for part in field.split(","))
 
 
 def _numbers(field: str, least: int, most: int, names: dict[str, int] | None = None) -> frozenset[int]:

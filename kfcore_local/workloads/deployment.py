@@ -318,7 +318,7 @@ def _inherited(annotations: Mapping[str, str]) -> dict[str, str]:
 
 def _revision(item: ReplicaSet) -> int:
     text = item.metadata.annotations.get(REVISION, "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 def _last_revision(sets: Sequence[ReplicaSet]) -> int:

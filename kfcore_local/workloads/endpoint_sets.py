@@ -113,7 +113,7 @@ def _target_port(port: ServicePort, pod: Pod) -> int:
         return target or port.port
     if not target:
         return port.port
-    if target.isdigit():
+    if target.isdecimal():
         return int(target)
     for container in pod.spec.containers:
         for candidate in container.ports:

@@ -70,7 +70,7 @@ def is_indexed(job: BatchJob) -> bool:
 
 def completion_index(pod: Pod) -> int | None:
     text = pod.metadata.annotations.get(COMPLETION_INDEX, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def finished_at(pod: Pod) -> datetime:

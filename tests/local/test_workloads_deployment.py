@@ -163,6 +163,15 @@ async def test_revisions_beyond_the_limit_are_forgotten():
         assert await sizes(cluster) == {"3": 0, "4": 1}
 
 
+async def test_a_revision_that_somebody_has_made_no_number_of_counts_as_none():
+    async with a_cluster() as cluster:
+        await cluster.create(Deployment, workload("Deployment", replicas=1))
+        [name] = await cluster.names(ReplicaSet)
+        spoilt = {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "²"}}}
+        await cluster.patch(ReplicaSet, name, spoilt)
+        assert await sizes(cluster) == {"1": 1}
+
+
 async def test_deleting_a_deployment_takes_everything_with_it():
     async with a_cluster() as cluster:
         await cluster.create(Deployment, workload("Deployment", replicas=2))
