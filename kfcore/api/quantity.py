@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, localcontext
 
+QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]+))?")
+"""Its groups are the number, the suffix and the decimal exponent; a quantity has one of the last two at most."""
+DIGITS = 160
+"""With how many digits quantities are worked with."""
+_LARGEST_EXPONENT = 99
 _SUFFIXES = {
     "n": Decimal("1e-9"),
     "u": Decimal("1e-6"),
@@ -13,7 +19,6 @@ _SUFFIXES = {
     **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", start=1)},
     **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
 }
-_LONGEST_FIRST = sorted(_SUFFIXES, key=len, reverse=True)
 
 
 def parse_quantity(text: str | int | float) -> Decimal:
@@ -36,11 +41,12 @@ def add_quantities(quantities: Iterable[str | int | float]) -> str:
 
 
 def _parse(text: str | int | float) -> tuple[Decimal, str]:
-    string = str(text).strip()
-    for suffix in _LONGEST_FIRST:
-        if string.endswith(suffix):
-            try:
-                return Decimal(string.removesuffix(suffix)) * _SUFFIXES[suffix], suffix
-            except InvalidOperation:
-                continue
-    raise ValueError(f"{string!r} is not a quantity: expected a number with a suffix such as m, Ki, Mi, Gi")
+    match = QUANTITY.fullmatch(str(text))
+    if match is None:
+        raise ValueError(f"{text!r} is not a quantity: expected a number with a suffix such as m, Ki, Mi, Gi")
+    number, suffix, exponent = match.groups(default="")
+    with localcontext(prec=DIGITS):
+        if exponent:
+            power = min(max(int(exponent[:20]), -_LARGEST_EXPONENT), _LARGEST_EXPONENT)
+            return Decimal(number).scaleb(power), ""
+        return Decimal(number) * _SUFFIXES[suffix], suffix

@@ -15,15 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from cel_expr_python import cel
 
-from kfcore.apiserver import cel_formats, semver
+from kfcore.apiserver import cel_formats, quantities, semver
 from kfcore.apiserver.cel_macros import NAMED, POSITIONS, PROBLEMS, TO_MAP
 
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?")
-_SCALE = {
-    "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal("1e3"),
-    "M": Decimal("1e6"), "G": Decimal("1e9"), "T": Decimal("1e12"), "P": Decimal("1e15"), "E": Decimal("1e18"),
-    **{f"{letter}i": Decimal(1024 ** (power + 1)) for power, letter in enumerate("KMGTPE")},
-}  # fmt: skip
 _VERSION = "kubernetes.Semver"
 _AMOUNT, _ADDRESS, _NETWORK, _LINK = "kubernetes.Quantity", "net.IP", "net.CIDR", "kubernetes.URL"
 
@@ -48,11 +42,10 @@ def _is(parse: Callable[..., Any]) -> Callable[..., bool]:
 
 
 def _parse_quantity(text: str) -> Decimal:
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
-    number, suffix, exponent = match.groups()
-    return Decimal(number) * _SCALE[suffix or ""] * Decimal(10) ** int(exponent or 0)
+    found = quantities.amount(text)
+    if found is None:
+        raise ValueError(quantities.EXPECTED)
+    return found
 
 
 def _quantity(amount: Decimal) -> dict[str, str]:
@@ -138,7 +131,13 @@ def _parse_url(text: str) -> dict[str, str]:
     parts = urlsplit(text)
     if not parts.scheme and not text.startswith("/"):
         raise ValueError(f'parse "{text}": invalid URI for request')
+    if not re.fullmatch("[0-9]*", port := _port_of(parts.netloc)):
+        raise ValueError(f'parse "{text}": invalid port ":{port}" after host')
     return {_LINK: text}
+
+
+def _port_of(netloc: str) -> str:
+    return netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
 
 
 def _host(value: Any) -> str:
@@ -274,7 +273,7 @@ def library() -> cel.CelExtension:
             _method("getScheme", _STRING, (lambda value: urlsplit(value[_LINK]).scheme, [_ANY])),
             _method("getHost", _STRING, (_host, [_ANY])),
             _method("getHostname", _STRING, (lambda value: urlsplit(value[_LINK]).hostname or "", [_ANY])),
-            _method("getPort", _STRING, (lambda value: str(urlsplit(value[_LINK]).port or ""), [_ANY])),
+            _method("getPort", _STRING, (lambda value: _port_of(urlsplit(value[_LINK]).netloc), [_ANY])),
             _method("getEscapedPath", _STRING, (lambda value: urlsplit(value[_LINK]).path, [_ANY])),
             _method(
                 "getQuery",

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from decimal import ROUND_UP, Decimal, localcontext
 from functools import lru_cache
+
+from kfcore.api.quantity import DIGITS, QUANTITY, parse_quantity
 
 EXPECTED = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 """What is said to what is not a quantity."""
 
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BY_EXPONENT = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
-_DIGITS = 160
 _MOST_DIGITS = 18
 _LARGEST = Decimal(2**63 - 1)
 """What is written with more digits than an int64 has is no larger than one."""
-_LARGEST_EXPONENT = 99
 
 
 def amount(text: str) -> Decimal | None:
     """A quantity as a number; None for what is not a quantity."""
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
+    try:
+        return parse_quantity(text)
+    except ValueError:
         return None
-    number, suffix, exponent = match.groups()
-    with localcontext(prec=_DIGITS):
-        if suffix in _BINARY[1:]:
-            return Decimal(number) * Decimal(1024) ** _BINARY.index(suffix)
-        power = min(max(int(exponent or 0), -_LARGEST_EXPONENT), _LARGEST_EXPONENT)
-        return Decimal(number).scaleb(power + _DECIMAL[suffix or ""])
 
 
 @lru_cache(maxsize=4096)
@@ -40,10 +33,10 @@ def canonical(text: str, *, smallest: int = -9) -> str:
     Raises ValueError for what is not a quantity.
     """
     text = text.strip()
-    match, value = _QUANTITY.fullmatch(text), amount(text)
+    match, value = QUANTITY.fullmatch(text), amount(text)
     if match is None or value is None:
         raise ValueError(EXPECTED)
-    with localcontext(prec=_DIGITS):
+    with localcontext(prec=DIGITS):
         if len(match[1]) > _MOST_DIGITS:
             value = max(min(value, _LARGEST), -_LARGEST)
         value = value.quantize(Decimal(1).scaleb(smallest), rounding=ROUND_UP)
