@@ -236,7 +236,7 @@ class Gateway:
         return f"kfcore-gateway-{self.port}"
 
     async def _forward(self, request: web.Request, target: Target) -> web.StreamResponse:
-        from aiohttp import web
+        from aiohttp import ClientError, web
         from yarl import URL
 
         assert self._session is not None
@@ -254,9 +254,15 @@ class Gateway:
                 if name.lower() not in HOP_BY_HOP:
                     response.headers.add(name, value)
             await response.prepare(request)
-            async for chunk in upstream.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
+            try:
+                async for chunk in upstream.content.iter_any():
+                    await response.write(chunk)
+                await response.write_eof()
+            except (ClientError, OSError) as error:
+                # The answer has begun, so that no other can be given: it breaks off, as the pod's did.
+                log.debug("gateway.broken_off", path=request.path, error=str(error))
+                if request.transport is not None:
+                    request.transport.abort()
             return response
 
     def _headers(self, request: web.Request, target: Target) -> dict[str, str]:

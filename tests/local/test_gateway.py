@@ -31,6 +31,13 @@ async def echo(request: web.Request) -> web.StreamResponse:
         async for message in socket:
             await socket.send_str(f"{socket.ws_protocol}: {message.data}")
         return socket
+    if request.path.endswith("/breaks"):
+        answer = web.StreamResponse(headers={"Content-Length": "1000"})
+        await answer.prepare(request)
+        await answer.write(b"x" * 100)
+        assert request.transport is not None
+        request.transport.abort()
+        return answer
     if request.path.endswith("/redirect"):
         raise web.HTTPFound("/elsewhere")
     body = (await request.read()).decode()
@@ -209,6 +216,17 @@ async def test_a_pods_redirect_and_an_empty_service_are_answered_as_what_they_ar
     )
     response = await behind.becomes("/services/team/web/", 503)
     assert response.headers["Refresh"] == "1"
+
+
+async def test_an_answer_that_breaks_off_in_the_pod_breaks_off_here(behind: Behind) -> None:
+    url, headers = f"{behind.gateway.url}/services/team/web/breaks", {"Authorization": f"Bearer {behind.gateway.token}"}
+    await behind.becomes("/services/team/web/", 200)
+    got = b""
+    with pytest.raises(aiohttp.ClientError):
+        async with behind.session.get(url, headers=headers) as response:
+            async for chunk in response.content.iter_any():
+                got += chunk
+    assert got == b"x" * 100
 
 
 async def test_the_first_page_links_to_what_there_is(behind: Behind) -> None:
