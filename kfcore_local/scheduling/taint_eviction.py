@@ -107,16 +107,18 @@ class TaintEviction:
 
 
 def seconds_under(pod: SchedulablePod, taints: list[Taint]) -> float | None:
-    """How long a pod may stay under taints: 0 where it does not tolerate one of them, None where it may for ever."""
-    if not all(tolerates(pod.spec.tolerations, taint) for taint in taints):
-        return 0.0
-    limits = [
-        max(toleration.toleration_seconds, 0.0)
-        for toleration in pod.spec.tolerations
-        for taint in taints
-        if toleration.toleration_seconds is not None and tolerates([toleration], taint)
-    ]
-    return min(limits, default=None)
+    """How long a pod may stay under taints: 0 where it does not tolerate one of them, None where it may for ever.
+
+    Of several tolerations of one taint the first counts, as in Kubernetes.
+    """
+    stays = []
+    for taint in taints:
+        toleration = next((found for found in pod.spec.tolerations if tolerates([found], taint)), None)
+        if toleration is None:
+            return 0.0
+        if toleration.toleration_seconds is not None:
+            stays.append(max(toleration.toleration_seconds, 0.0))
+    return min(stays, default=None)
 
 
 async def set_condition(client: Client, pod: SchedulablePod, condition: Manifest) -> None:

@@ -254,6 +254,8 @@ async def exists(cluster: Cluster, name: str) -> bool:
 
 
 GONE = {"key": "gone", "value": "", "effect": "NoExecute"}
+FOR_A_MINUTE = {"key": "gone", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+FOR_EVER = {"operator": "Exists"}
 
 
 async def test_pods_that_do_not_tolerate_a_taint_are_evicted_and_say_so() -> None:
@@ -272,12 +274,7 @@ async def test_pods_that_do_not_tolerate_a_taint_are_evicted_and_say_so() -> Non
 
 async def test_a_pod_stays_for_as_long_as_it_tolerates_a_taint() -> None:
     async with a_cluster(node("here")) as cluster:
-        await cluster.create(
-            app(
-                "pod",
-                tolerations=[{"key": "gone", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
-            )
-        )
+        await cluster.create(app("pod", tolerations=[FOR_A_MINUTE]))
         await cluster.change_node({"spec": {"taints": [GONE]}})
         await cluster.clock.advance(59)
         assert await exists(cluster, "pod")
@@ -286,14 +283,20 @@ async def test_a_pod_stays_for_as_long_as_it_tolerates_a_taint() -> None:
         assert not await exists(cluster, "pod")
 
 
-async def test_a_taint_that_goes_in_time_evicts_nobody() -> None:
+async def test_of_several_tolerations_of_a_taint_the_first_counts() -> None:
     async with a_cluster(node("here")) as cluster:
         await cluster.create(
-            app(
-                "pod",
-                tolerations=[{"key": "gone", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
-            )
+            app("stays", tolerations=[FOR_EVER, FOR_A_MINUTE]), app("goes", tolerations=[FOR_A_MINUTE, FOR_EVER])
         )
+        await cluster.change_node({"spec": {"taints": [GONE]}})
+        await cluster.clock.advance(61)
+        await cluster.settle()
+        assert (await exists(cluster, "stays"), await exists(cluster, "goes")) == (True, False)
+
+
+async def test_a_taint_that_goes_in_time_evicts_nobody() -> None:
+    async with a_cluster(node("here")) as cluster:
+        await cluster.create(app("pod", tolerations=[FOR_A_MINUTE]))
         await cluster.change_node({"spec": {"taints": [GONE]}})
         await cluster.clock.advance(30)
         await cluster.change_node({"spec": {"taints": [{"key": "gone", "effect": "NoExecute", "$patch": "delete"}]}})
