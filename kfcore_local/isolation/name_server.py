@@ -50,7 +50,7 @@ class NameServer:
                 group.create_task(self._pass_on(datagrams, message, client))
 
     async def _pass_on(self, datagrams: socket.socket, message: bytes, client: Any) -> None:
-        reply = await _ask_upstream(message, stream=False)
+        reply = await self._ask_others(message, stream=False)
         if reply is not None:
             _send(datagrams, reply, client)
 
@@ -67,7 +67,7 @@ class NameServer:
                 message = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
                 reply = self.known(message)
                 if reply is None:
-                    reply = await _ask_upstream(message, stream=True)
+                    reply = await self._ask_others(message, stream=True)
                 if reply is None:
                     return
                 writer.write(len(reply).to_bytes(2, "big") + reply)
@@ -91,20 +91,43 @@ class NameServer:
         if (address := dns.asked_address(question)).startswith(OWN_NETWORKS):
             called = self._names.name_of(address)
             return dns.name_of_address(question, called) if called else dns.failure(question, dns.NO_NAME)
-        if not (name == DOMAIN or name.endswith("." + DOMAIN)):
+        if not _is_of_the_cluster(name):
             return None
-        found = Found((self._api_address,)) if name == _API_NAME else self._names.find(name)
+        found = self._find(name)
         if found is None:
             return dns.failure(question, dns.NO_NAME)
+        addresses = found.addresses
         if found.alias and question.kind == dns.A:
-            return dns.answer(question, _addresses(found.alias), found.alias)
-        return dns.answer(question, found.addresses, found.alias)
+            if not _is_of_the_cluster(found.alias):
+                return None
+            behind = self._find(found.alias)
+            addresses = behind.addresses if behind is not None else ()
+        return dns.answer(question, addresses, found.alias)
+
+    def _find(self, name: str) -> Found | None:
+        return Found((self._api_address,)) if name == _API_NAME else self._names.find(name)
+
+    async def _ask_others(self, message: bytes, *, stream: bool) -> bytes | None:
+        """The answer to what is not known here: of this machine's name servers, also for what an ExternalName means."""
+        question = dns.read_question(message)
+        found = self._find(question.name) if _is_of_the_cluster(question.name) else None
+        if found is None:
+            return await _ask_upstream(message, stream=stream)
+        return dns.answer(question, await _addresses(found.alias), found.alias)
 
 
-def _addresses(name: str) -> list[str]:
+def _is_of_the_cluster(name: str) -> bool:
+    return name == DOMAIN or name.endswith("." + DOMAIN)
+
+
+async def _addresses(name: str) -> list[str]:
     try:
-        found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
-    except OSError:
+        async with asyncio.timeout(_UPSTREAM_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                name, None, family=socket.AF_INET, type=socket.SOCK_STREAM
+            )
+    except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
+        log.debug("names.alias_not_found", name=name, error=str(error))
         return []
     return [str(entry[4][0]) for entry in found]
 

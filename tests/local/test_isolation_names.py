@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import struct
 from typing import Any
 
@@ -113,6 +115,35 @@ def test_an_address_of_the_cluster_has_its_name(directory: Directory, address: s
 def test_an_address_of_a_pod_without_a_service_has_no_name_and_nobody_else_is_asked(directory: Directory) -> None:
     _, flags, _, answers = struct.unpack_from(">HHHH", asked(directory, "10.244.0.9"))
     assert (flags & 0xF, answers) == (dns.NO_NAME, 0)
+
+
+def test_an_external_name_may_be_one_of_the_cluster(directory: Directory) -> None:
+    directory.put_service(a_service("front", type="ExternalName", externalName="web.default.svc.cluster.local"))
+    answer = NameServer(directory, "10.96.0.1").known(a_question("front.default.svc.cluster.local"))
+    assert answer is not None
+    assert struct.unpack_from(">H", answer, 6) == (2,)
+    assert answer.endswith(bytes([10, 96, 0, 20]))
+
+
+async def test_another_machines_name_is_looked_for_while_others_are_answered(directory: Directory) -> None:
+    """Whoever looks for it takes their time: nobody else may have to wait for that."""
+    directory.put_service(a_service("db", type="ExternalName", externalName="localhost"))
+    server = NameServer(directory, "10.96.0.1")
+    assert server.known(a_question("db.default.svc.cluster.local")) is None
+    loop = asyncio.get_running_loop()
+    with socket.socket(type=socket.SOCK_DGRAM) as asking:
+        datagrams, connections = socket.socket(type=socket.SOCK_DGRAM), socket.create_server(("127.0.0.1", 0))
+        for each in (asking, datagrams, connections):
+            each.setblocking(False)
+        datagrams.bind(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(datagrams, connections))
+        asking.connect(datagrams.getsockname())
+        await loop.sock_sendall(asking, a_question("db.default.svc.cluster.local"))
+        async with asyncio.timeout(60):
+            answer = await loop.sock_recv(asking, 65535)
+        serving.cancel()
+        await asyncio.wait([serving])
+    assert answer.endswith(bytes([127, 0, 0, 1]))
 
 
 def asked(directory: Directory, address: str) -> bytes:
