@@ -77,7 +77,10 @@ class HttpServers:
         if path := notebook.metadata.annotations.get(ACTIVITY_PATH):
             if not path.startswith("/") or path.startswith("//") or "\\" in path:
                 raise Unreachable("InvalidActivityPath", f"{ACTIVITY_PATH}={path}: expected a path such as /activity")
-            answer = await self._get(base + path, headers)
+            try:
+                answer = await self._get(base + path, headers)
+            except _Missing:
+                raise Unreachable("NotFound", f"the server has no {path}: see the annotation {ACTIVITY_PATH}") from None
             last = parse_time(str(answer.get("last_activity"))) if isinstance(answer, dict) else None
             if last is None:
                 raise Unreachable("UnexpectedAnswer", f'{path}: expected {{"last_activity": "<RFC 3339 time>"}}')

@@ -176,13 +176,18 @@ async def test_n5_terminals_count_beside_kernels() -> None:
 
 async def test_n6_a_server_that_is_no_jupyter_tells_its_activity_at_a_path_of_its_own() -> None:
     async def answer(request: web.Request) -> web.Response:
-        assert request.path == "/healthz"
+        if request.path != "/healthz":
+            return web.Response(status=404)
         return web.json_response({"last_activity": "2026-01-01T10:00:00Z"})
 
     own = {"notebooks.kubeflow.org/activity-path": "/healthz"}
     async with a_server(answer) as servers:
         told = await servers.ask(Notebook.model_validate(a_notebook(annotations=own)))
         assert str(told.last) == "2026-01-01 10:00:00+00:00"
+        missing = {"notebooks.kubeflow.org/activity-path": "/nowhere"}
+        with pytest.raises(Unreachable) as raised:
+            await servers.ask(Notebook.model_validate(a_notebook(annotations=missing)))
+        assert raised.value.reason == "NotFound"
         for elsewhere in ("http://evil.example/", "//evil.example/x", "\\\\evil.example"):
             annotations = {"notebooks.kubeflow.org/activity-path": elsewhere}
             with pytest.raises(Unreachable) as raised:
