@@ -105,11 +105,7 @@ class Follower:
         async with aclosing(states(self._client, Pod.resource)) as found:
             async for raw in found:
                 pod = msgspec.convert(raw, Pod)
-                if not self._allocatable:
-                    nodes = await self._client.list(NODE)
-                    self._allocatable = next(
-                        ((node.raw.get("status") or {}).get("allocatable") or {} for node in nodes), {}
-                    )
+                self._allocatable = self._allocatable or await self._offered()
                 for job in self._jobs.values():
                     if not job.outcome.done() and _is_of(pod, job.key):
                         self._see_pod(job, pod, raw)
