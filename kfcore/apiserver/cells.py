@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from kfcore.api.meta import Manifest
 from kfcore.apiserver.duration import age
 from kfcore.apiserver.kinds import Column
 
-NONE = "<none>"
+NONE, UNSET = "<none>", "<unset>"
 Cells = Callable[[Manifest, datetime], list[Any]]
 
 
@@ -65,6 +65,12 @@ def age_of(obj: Manifest, now: datetime) -> str:
 
 def joined(values: Iterable[Any], separator: str = ",") -> str:
     return separator.join(map(str, values)) or NONE
+
+
+def first_of(values: Sequence[Any], most: int = 3, separator: str = ",") -> str:
+    """Some values, and how many more there are: `a,b,c + 2 more...`."""
+    more = f" + {len(values) - most} more..." if len(values) > most else ""
+    return separator.join(map(str, values[:most])) + more
 
 
 def labels_text(labels: Manifest | None) -> str:

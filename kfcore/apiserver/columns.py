@@ -12,44 +12,23 @@ from kfcore.api.meta import Manifest
 from kfcore.apiserver.cells import (
     NAME,
     NONE,
+    UNSET,
     BuiltinTable,
     age_of,
     columns,
+    first_of,
     joined,
-    labels_text,
     name_of,
-    selector_text,
     spec_of,
     status_of,
 )
 from kfcore.apiserver.duration import UNKNOWN, age, human_duration
 from kfcore.apiserver.further_columns import FURTHER_TABLES
+from kfcore.apiserver.network_columns import NETWORK_TABLES
 from kfcore.apiserver.workload_columns import WORKLOAD_TABLES
 
-
-def _service(obj: Manifest, now: datetime) -> list[Any]:
-    spec = spec_of(obj)
-    kind = spec.get("type") or "ClusterIP"
-    external: str = joined(spec.get("externalIPs") or [])
-    if kind == "ExternalName":
-        external = spec.get("externalName") or NONE
-    elif kind == "LoadBalancer":
-        ingress = (status_of(obj).get("loadBalancer") or {}).get("ingress") or []
-        addresses = [entry.get("ip") or entry.get("hostname") for entry in ingress]
-        external = ",".join([*filter(None, addresses), *(spec.get("externalIPs") or [])]) or "<pending>"
-    ports = (
-        f"{port.get('port')}{':' + str(port['nodePort']) if port.get('nodePort') else ''}/{port.get('protocol', 'TCP')}"
-        for port in spec.get("ports") or []
-    )
-    return [
-        name_of(obj),
-        kind,
-        (spec.get("clusterIPs") or [spec.get("clusterIP") or NONE])[0],
-        external,
-        joined(ports),
-        age_of(obj, now),
-        labels_text(spec.get("selector")),
-    ]
+_ROLE_PREFIX, _ROLE = "node-role.kubernetes.io/", "kubernetes.io/role"
+"""The two ways in which labels say what a node is for."""
 
 
 def _event(obj: Manifest, now: datetime) -> list[Any]:
@@ -81,8 +60,10 @@ def _node(obj: Manifest, now: datetime) -> list[Any]:
     words = ["Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"]
     if spec_of(obj).get("unschedulable"):
         words.append("SchedulingDisabled")
-    prefix = "node-role.kubernetes.io/"
-    roles = sorted(key.removeprefix(prefix) for key in metadata.get("labels") or {} if key.startswith(prefix))
+    labels: Manifest = metadata.get("labels") or {}
+    roles = {key.removeprefix(_ROLE_PREFIX) for key in labels if key.startswith(_ROLE_PREFIX)}
+    if role := labels.get(_ROLE):
+        roles.add(role)
     info = status.get("nodeInfo") or {}
 
     def address(kind: str) -> str:
@@ -91,7 +72,7 @@ def _node(obj: Manifest, now: datetime) -> list[Any]:
     return [
         name_of(obj),
         ",".join(words),
-        joined(roles),
+        joined(sorted(roles)),
         age_of(obj, now),
         info.get("kubeletVersion", ""),
         address("InternalIP"),
@@ -99,34 +80,6 @@ def _node(obj: Manifest, now: datetime) -> list[Any]:
         info.get("osImage") or UNKNOWN,
         info.get("kernelVersion") or UNKNOWN,
         info.get("containerRuntimeVersion") or UNKNOWN,
-    ]
-
-
-def _endpoints(obj: Manifest, now: datetime) -> list[Any]:
-    pairs = [
-        f"{address.get('ip')}:{port['port']}" if port else str(address.get("ip"))
-        for subset in obj.get("subsets") or []
-        for port in subset.get("ports") or [{}]
-        for address in subset.get("addresses") or []
-    ]
-    more = f" + {len(pairs) - 3} more..." if len(pairs) > 3 else ""
-    return [name_of(obj), joined(pairs[:3]) + more, age_of(obj, now)]
-
-
-def _endpoint_slice(obj: Manifest, now: datetime) -> list[Any]:
-    ports = [port.get("port") or port.get("name") or "*" for port in obj.get("ports") or []]
-    addresses = [address for endpoint in obj.get("endpoints") or [] for address in endpoint.get("addresses") or []]
-
-    def some(values: list[Any], empty: str) -> str:
-        more = f" + {len(values) - 3} more..." if len(values) > 3 else ""
-        return ",".join(map(str, values[:3])) + more if values else empty
-
-    return [
-        name_of(obj),
-        obj.get("addressType", ""),
-        some(ports, "<unset>"),
-        some(addresses, "<unset>"),
-        age_of(obj, now),
     ]
 
 
@@ -156,9 +109,9 @@ def _claim(obj: Manifest, now: datetime) -> list[Any]:
         (status.get("capacity") or {}).get("storage", "") if bound else "",
         _modes(status.get("accessModes")) if bound else "",
         spec.get("storageClassName", ""),
-        spec.get("volumeAttributesClassName") or "<unset>",
+        spec.get("volumeAttributesClassName") or UNSET,
         age_of(obj, now),
-        spec.get("volumeMode") or "<unset>",
+        spec.get("volumeMode") or UNSET,
     ]
 
 
@@ -173,10 +126,10 @@ def _volume(obj: Manifest, now: datetime) -> list[Any]:
         "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", ""),
         f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else "",
         spec.get("storageClassName", ""),
-        spec.get("volumeAttributesClassName") or "<unset>",
+        spec.get("volumeAttributesClassName") or UNSET,
         status.get("reason", ""),
         age_of(obj, now),
-        spec.get("volumeMode") or "<unset>",
+        spec.get("volumeMode") or UNSET,
     ]
 
 
@@ -189,8 +142,8 @@ def _autoscaler(obj: Manifest, now: datetime) -> list[Any]:
     return [
         name_of(obj),
         f"{target.get('kind', '')}/{target.get('name', '')}",
-        f"{', '.join(shown[:2])} + {len(shown) - 2} more..." if len(shown) > 2 else ", ".join(shown) or NONE,
-        str(spec.get("minReplicas", "<unset>")),
+        first_of(shown, 2, ", ") or NONE,
+        str(spec.get("minReplicas", UNSET)),
         spec.get("maxReplicas", 0),
         status.get("currentReplicas", 0),
         age_of(obj, now),
@@ -239,20 +192,6 @@ def _disruption_budget(obj: Manifest, now: datetime) -> list[Any]:
         str(spec.get("minAvailable", "N/A")),
         str(spec.get("maxUnavailable", "N/A")),
         status_of(obj).get("disruptionsAllowed", 0),
-        age_of(obj, now),
-    ]
-
-
-def _ingress(obj: Manifest, now: datetime) -> list[Any]:
-    spec = spec_of(obj)
-    hosts = [rule["host"] for rule in spec.get("rules") or [] if rule.get("host")]
-    entries = (status_of(obj).get("loadBalancer") or {}).get("ingress") or []
-    return [
-        name_of(obj),
-        spec.get("ingressClassName") or NONE,
-        ",".join(hosts) or "*",
-        ",".join(filter(None, (entry.get("ip") or entry.get("hostname") for entry in entries))),
-        "80, 443" if spec.get("tls") else "80",
         age_of(obj, now),
     ]
 
@@ -309,10 +248,6 @@ def _storage_class(obj: Manifest, now: datetime) -> list[Any]:
     ]
 
 
-def _network_policy(obj: Manifest, now: datetime) -> list[Any]:
-    return [name_of(obj), selector_text(spec_of(obj).get("podSelector")), age_of(obj, now)]
-
-
 _EVENT = BuiltinTable(
     (
         *columns("Last Seen,Type,Reason,Object"),
@@ -328,9 +263,9 @@ _BINDING = BuiltinTable(columns("Name,Role,Age", "Users,Groups,ServiceAccounts")
 
 BUILTIN_TABLES: dict[tuple[str, str], BuiltinTable] = (
     WORKLOAD_TABLES
+    | NETWORK_TABLES
     | FURTHER_TABLES
     | {
-        ("", "services"): BuiltinTable(columns("Name,Type,Cluster-IP,External-IP,Port(s),Age", "Selector"), _service),
         ("", "events"): _EVENT,
         ("events.k8s.io", "events"): _EVENT,
         ("", "namespaces"): BuiltinTable(columns("Name,Status,Age"), _namespace),
@@ -344,7 +279,6 @@ BUILTIN_TABLES: dict[tuple[str, str], BuiltinTable] = (
         ("", "configmaps"): BuiltinTable(columns("Name,Data,Age"), _config_map),
         ("", "secrets"): BuiltinTable(columns("Name,Type,Data,Age"), _secret),
         ("", "serviceaccounts"): BuiltinTable(columns("Name,Secrets,Age"), _service_account),
-        ("", "endpoints"): BuiltinTable(columns("Name,Endpoints,Age"), _endpoints),
         ("", "persistentvolumeclaims"): BuiltinTable(
             columns(
                 "Name,Status,Volume,Capacity,Access Modes,StorageClass,VolumeAttributesClass,Age",
@@ -369,14 +303,9 @@ BUILTIN_TABLES: dict[tuple[str, str], BuiltinTable] = (
             columns("Name,Reference,Targets,MinPods,MaxPods,Replicas,Age"), _autoscaler
         ),
         ("coordination.k8s.io", "leases"): BuiltinTable(columns("Name,Holder,Age"), _lease),
-        ("discovery.k8s.io", "endpointslices"): BuiltinTable(
-            columns("Name,AddressType,Ports,Endpoints,Age"), _endpoint_slice
-        ),
         ("policy", "poddisruptionbudgets"): BuiltinTable(
             columns("Name,Min Available,Max Unavailable,Allowed Disruptions#,Age"), _disruption_budget
         ),
-        ("networking.k8s.io", "ingresses"): BuiltinTable(columns("Name,Class,Hosts,Address,Ports,Age"), _ingress),
-        ("networking.k8s.io", "networkpolicies"): BuiltinTable(columns("Name,Pod-Selector,Age"), _network_policy),
         ("rbac.authorization.k8s.io", "rolebindings"): _BINDING,
         ("rbac.authorization.k8s.io", "clusterrolebindings"): _BINDING,
         ("scheduling.k8s.io", "priorityclasses"): BuiltinTable(

@@ -9,9 +9,7 @@ from typing import Any
 import msgspec
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.cells import NAME, NONE, BuiltinTable, age_of, columns, name_of, spec_of, status_of
-
-_UNSET = "<unset>"
+from kfcore.apiserver.cells import NAME, NONE, UNSET, BuiltinTable, age_of, columns, name_of, spec_of, status_of
 
 
 def _quota(obj: Manifest, now: datetime) -> list[Any]:
@@ -33,15 +31,6 @@ def _revision(obj: Manifest, now: datetime) -> list[Any]:
     return [name_of(obj), shown, obj.get("revision", 0), age_of(obj, now)]
 
 
-def _ingress_class(obj: Manifest, now: datetime) -> list[Any]:
-    spec = spec_of(obj)
-    shown, parameters = NONE, spec.get("parameters")
-    if parameters:
-        group = parameters.get("apiGroup")
-        shown = f"{parameters.get('kind', '')}{'.' + group if group else ''}/{parameters.get('name', '')}"
-    return [name_of(obj), spec.get("controller", ""), shown, age_of(obj, now)]
-
-
 def _runtime_class(obj: Manifest, now: datetime) -> list[Any]:
     return [name_of(obj), obj.get("handler", ""), age_of(obj, now)]
 
@@ -54,7 +43,7 @@ def _driver(obj: Manifest, now: datetime) -> list[Any]:
         bool(spec.get("attachRequired", True)),
         bool(spec.get("podInfoOnMount")),
         bool(spec.get("storageCapacity")),
-        ",".join(tokens) if tokens else _UNSET,
+        ",".join(tokens) if tokens else UNSET,
         bool(spec.get("requiresRepublish")),
         ",".join(spec.get("volumeLifecycleModes") or []) or NONE,
         age_of(obj, now),
@@ -79,14 +68,14 @@ def _webhooks(obj: Manifest, now: datetime) -> list[Any]:
 def _policy(obj: Manifest, now: datetime) -> list[Any]:
     spec = spec_of(obj)
     kind = spec.get("paramKind")
-    shown = f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else _UNSET
+    shown = f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else UNSET
     return [name_of(obj), len(spec.get("validations") or []), shown, age_of(obj, now)]
 
 
 def _policy_binding(obj: Manifest, now: datetime) -> list[Any]:
     spec = spec_of(obj)
     reference = spec.get("paramRef") or {}
-    shown = "/".join(filter(None, (reference.get("namespace"), reference.get("name")))) or _UNSET
+    shown = "/".join(filter(None, (reference.get("namespace"), reference.get("name")))) or UNSET
     return [name_of(obj), spec.get("policyName", ""), shown, age_of(obj, now)]
 
 
@@ -99,7 +88,6 @@ _ADMISSION = "admissionregistration.k8s.io"
 FURTHER_TABLES: dict[tuple[str, str], BuiltinTable] = {
     ("", "resourcequotas"): _table("Name,Request,Limit,Age", _quota),
     ("apps", "controllerrevisions"): _table("Name,Controller,Revision,Age", _revision),
-    ("networking.k8s.io", "ingressclasses"): _table("Name,Controller,Parameters,Age", _ingress_class),
     ("node.k8s.io", "runtimeclasses"): _table("Name,Handler,Age", _runtime_class),
     ("storage.k8s.io", "csidrivers"): _table(
         "Name,AttachRequired?,PodInfoOnMount?,StorageCapacity?,TokenRequests,RequiresRepublish?,Modes,Age", _driver

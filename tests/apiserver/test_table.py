@@ -316,3 +316,37 @@ def test_a_volume_shows_its_claim_and_phase() -> None:
     [row] = rows("v1", "PersistentVolume", {"metadata": metadata, "spec": spec, "status": {"phase": "Bound"}})
     place = ["Bound", "default/data", "standard", "<unset>", "", "5m", "Filesystem"]
     assert row == ["v", "1Gi", "RWO", "Delete", *place]
+
+
+def test_load_balancers_are_listed_once_and_in_order() -> None:
+    entries = [{"ip": "10.0.0.2"}, {"hostname": "a.example.com"}, {"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]
+    status = {"loadBalancer": {"ingress": entries}}
+    metadata = {"name": "s", "creationTimestamp": ago(hours=3)}
+    spec = {"type": "LoadBalancer", "externalIPs": ["192.0.2.1"]}
+    [service] = rows("v1", "Service", {"metadata": metadata, "spec": spec, "status": status})
+    assert service[3] == "10.0.0.1,10.0.0.2,a.example.com,192.0.2.1"
+    [ingress] = rows("networking.k8s.io/v1", "Ingress", {"metadata": metadata, "status": status})
+    assert ingress[3] == "10.0.0.1,10.0.0.2,a.example.com"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "shown"),
+    [
+        ([], "*"),
+        ([""], "*"),
+        (["a", "", "b"], "a,b"),
+        (["a", "b", "c"], "a,b,c"),
+        (["a", "b", "c", "d", "e"], "a,b,c + 2 more..."),
+        (["a", "", "b", "c", ""], "a,b,c + 2 more..."),
+    ],
+)
+def test_of_the_hosts_of_an_ingress_three_are_shown(hosts: list[str], shown: str) -> None:
+    rules = [{"host": host} if host else {"http": {}} for host in hosts]
+    [cells] = rows("networking.k8s.io/v1", "Ingress", {"metadata": {"name": "i"}, "spec": {"rules": rules}})
+    assert cells[2] == shown
+
+
+def test_a_node_shows_its_roles_however_they_are_said() -> None:
+    labels = {"node-role.kubernetes.io/worker": "", "kubernetes.io/role": "gpu"}
+    [cells] = rows("v1", "Node", {"metadata": {"name": "n", "labels": labels}})
+    assert cells[2] == "gpu,worker"

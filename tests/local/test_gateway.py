@@ -221,11 +221,15 @@ async def test_a_pods_redirect_and_an_empty_service_are_answered_as_what_they_ar
 async def test_an_answer_that_breaks_off_in_the_pod_breaks_off_here(behind: Behind) -> None:
     url, headers = f"{behind.gateway.url}/services/team/web/breaks", {"Authorization": f"Bearer {behind.gateway.token}"}
     await behind.becomes("/services/team/web/", 200)
-    got = b""
-    with pytest.raises(aiohttp.ClientError):
+    got = bytearray()
+
+    async def read() -> None:
         async with behind.session.get(url, headers=headers) as response:
             async for chunk in response.content.iter_any():
-                got += chunk
+                got.extend(chunk)
+
+    with pytest.raises(aiohttp.ClientError):
+        await read()
     assert got == b"x" * 100
 
 
