@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import socket
 import struct
 import subprocess
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from patience import wait_until
+from patience import PATIENCE, wait_until
 from up_cluster import KUBECTL, Cluster, running_cluster
 
 pytestmark = pytest.mark.skipif(not KUBECTL, reason="no kubectl on PATH: install one to run these tests")
@@ -63,7 +64,9 @@ def test_exec_ends_with_its_client(cluster: Cluster) -> None:
 
 
 def test_exec_with_a_terminal_has_one_of_the_clients_size(cluster: Cluster) -> None:
-    with _terminal(cluster, "exec", "-it", "server", "--", "sh", "-c", "tty; stty size; read x; echo [$x]") as terminal:
+    # The size comes beside the command, which may be quicker, as in a cluster.
+    script = "tty; until stty size | grep -v '^0 0$'; do sleep 0.05; done; read x; echo [$x]"
+    with _terminal(cluster, "exec", "-it", "server", "--", "sh", "-c", script) as terminal:
         assert re.search(rb"/dev/(pts/|tty)", _read_until(terminal, b"24 80"))
         os.write(terminal, b"typed\n")
         assert b"[typed]" in _read_until(terminal, b"[typed]")
@@ -161,6 +164,7 @@ def _terminal(cluster: Cluster, *arguments: str) -> Iterator[int]:
 def _read_until(terminal: int, wanted: bytes) -> bytes:
     seen = b""
     while wanted not in seen:
+        assert select.select([terminal], [], [], PATIENCE)[0], f"expected {wanted!r} in {seen!r}"
         try:
             data = os.read(terminal, 4096)
         except OSError:
