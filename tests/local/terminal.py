@@ -44,6 +44,9 @@ class Terminal:
     ) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        settings = termios.tcgetattr(theirs)
+        settings[3] |= termios.NOFLSH  # Ctrl-C would take away what was written and is not read yet
+        termios.tcsetattr(theirs, termios.TCSANOW, settings)
         environment = {**(env or os.environ), "TERM": "xterm-256color"}
 
         def own_the_terminal() -> None:
@@ -70,8 +73,11 @@ class Terminal:
     def wait(self, seconds: float = PATIENCE) -> int:
         """The exit code; everything is read then."""
         deadline = time.monotonic() + seconds
-        while self._read(0.1) or self.process.poll() is None:
+        while self.process.poll() is None:
+            self._read(0.1)
             self._in_time(deadline)
+        while self._read(0):
+            pass
         os.close(self._ours)
         return self.process.wait()
 

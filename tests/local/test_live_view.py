@@ -169,7 +169,7 @@ def test_an_interrupt_leaves_a_clean_terminal(tmp_path: Path) -> None:
 
 def test_a_pod_for_which_there_is_no_room_is_told_with_what_to_do(tmp_path: Path) -> None:
     terminal = a_run(tmp_path, "", cpu="9999", columns=200)
-    terminal.until(lambda text: "Waiting" in text and "Unschedulable" in text)
+    terminal.until(lambda text: "Waiting" in text and "resources.requests" in text)
     terminal.type("\x03")
     assert terminal.wait() == 130
     [line] = [line for line in shown(terminal.written) if "Waiting" in line]
