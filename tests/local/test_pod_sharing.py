@@ -17,7 +17,8 @@ pytestmark = needs_namespaces
 LOOK = """
 until test -e /shared/runs; do sleep 0.05; done
 for process in /proc/[0-9]*; do
-  if grep -q "the-[o]ther-one" $process/cmdline; then kill -TERM ${process#/proc/}; echo found; exit 0; fi
+  # What it sees may have ended before it looks.
+  if grep -qs "the-[o]ther-one" $process/cmdline; then kill -TERM ${process#/proc/}; echo found; exit 0; fi
 done
 echo alone
 """
