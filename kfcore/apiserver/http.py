@@ -253,7 +253,10 @@ async def _stream(http: web.BaseRequest, answer: Response, chunks: AsyncIterator
             await response.write(chunk)
         await response.write_eof()
     except ConnectionError:
-        pass  # the client went away in the middle of a write: the same as going away between two
+        # Of the client, that went away in the middle of a write; or of whoever gives the chunks, and then the client is
+        # not to take what it has for the whole.
+        if http.transport is not None:
+            http.transport.close()
     finally:
         close = getattr(chunks, "aclose", None)
         if close is not None:

@@ -44,7 +44,7 @@ async def respond(route: Route, request: Request, objects: Objects, processes: P
     try:
         writer.write(_sent(route, request))
         await writer.drain()
-        return await _answer(reader, writer)
+        return await _answer(request.method, reader, writer)
     except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
         writer.close()
         raise ServiceUnavailable(f"error trying to reach service: {error}") from error
@@ -115,7 +115,7 @@ def _one_line(value: str) -> str:
     return value.replace("\r", " ").replace("\n", " ")
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Response:
+async def _answer(method: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Response:
     """HTTP/1.0 ends a body with the connection: no other framing has to be undone."""
     head = await reader.readuntil(b"\r\n\r\n")
     if len(head) > _HEAD_LIMIT:
@@ -124,19 +124,42 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     status = int(first.split(" ", 2)[1])
     pairs = (line.partition(":") for line in lines if ":" in line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
     kept = {name: value for name, value in headers.items() if name not in _NOT_FORWARDED}
-    return Response(status, kept, _body(reader, writer, chunked=chunked))
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        pieces = _chunks(reader)
+    elif "content-length" in headers and method != "HEAD" and status != 304:
+        pieces = _counted(reader, int(headers["content-length"]))
+    else:
+        pieces = _to_the_end(reader)
+    return Response(status, kept, _body(pieces, writer))
 
 
-async def _body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, chunked: bool) -> AsyncIterator[bytes]:
+async def _body(pieces: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> AsyncIterator[bytes]:
+    """Raises ConnectionError when the pod's server went away in the middle: what came is not the whole answer."""
     try:
-        if not chunked:
-            while data := await reader.read(_PIECE):
-                yield data
-            return
-        while size := int((await reader.readline()).split(b";")[0] or b"0", 16):
-            yield await reader.readexactly(size)
-            await reader.readline()
+        async for piece in pieces:
+            yield piece
+    except (EOFError, ValueError, asyncio.LimitOverrunError) as error:
+        raise ConnectionAbortedError(f"the answer of the pod broke off: {error}") from error
     finally:
         writer.close()
+
+
+async def _to_the_end(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while data := await reader.read(_PIECE):
+        yield data
+
+
+async def _counted(reader: asyncio.StreamReader, left: int) -> AsyncIterator[bytes]:
+    while left > 0:
+        data = await reader.read(min(left, _PIECE))
+        if not data:
+            raise EOFError(f"{left} bytes are missing")
+        left -= len(data)
+        yield data
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while size := int((await reader.readuntil(b"\n")).split(b";")[0], 16):
+        yield await reader.readexactly(size)
+        await reader.readuntil(b"\n")

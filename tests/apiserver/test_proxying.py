@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 from conversing import MERGE, NAMESPACE, PODS, Conversation
 
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.http import HttpServer
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.server import ApiServer
 from kfcore.apiserver.streaming import Streams
@@ -102,6 +104,34 @@ async def test_an_answer_in_chunks_is_put_together() -> None:
             b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
         ]
         assert (await get(ask, f"{PODS}/p:8080/proxy/"))[2] == b"abcde"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: 10", b"abc"),
+        (b"Transfer-Encoding: chunked", b"3\r\nabc\r\n"),
+        (b"Transfer-Encoding: chunked", b"9\r\nabc"),
+    ],
+)
+async def test_the_answer_of_a_pod_that_ends_in_the_middle_is_not_taken_for_a_whole_one(
+    head: bytes, body: bytes
+) -> None:
+    async with a_cluster() as (ask, kubelet, _):
+        kubelet.answer[:] = [b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", body]
+        http = HttpServer(ask.server, token="secret")
+        await http.start()
+        try:
+            headers = {"Authorization": "Bearer secret"}
+            async with aiohttp.ClientSession(http.url, headers=headers) as session:
+                async with session.get(f"{PODS}/p:8080/proxy/") as answer:
+                    with pytest.raises(aiohttp.ClientPayloadError):
+                        await answer.read()
+                kubelet.answer[:] = [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"abc"]
+                async with session.get(f"{PODS}/p:8080/proxy/") as answer:
+                    assert await answer.read() == b"abc"
+        finally:
+            await http.stop()
 
 
 @pytest.mark.parametrize(
