@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from kfcore.api.meta import Manifest
-from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, NotFound
+from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, Invalid, NotFound
 from kfcore.client.interface import Client, PatchType, Preconditions
 from kfcore.clock import Clock
 from kfcore_local.pods import LocalPod
@@ -43,19 +43,35 @@ class PodReports:
                 except NotFound:
                     self._gone.set()
                 except (ApiError, ConnectionFailed) as error:
+                    if isinstance(error, Invalid) and await self._is_another():
+                        self._gone.set()
+                        return
                     log.warning("pod.status_not_written", pod=self._pod.key, error=str(error))
                     await self._clock.sleep(RETRY_SECONDS)
                 else:
                     self.written = now
 
+    async def _is_another(self) -> bool:
+        """Whether the name is another pod's by now: ours was deleted, and we have not heard of it yet."""
+        try:
+            there = await self._client.get(LocalPod, self._pod.name, self._pod.namespace)
+        except NotFound:
+            return True
+        except (ApiError, ConnectionFailed):
+            return False
+        return there.metadata.uid != self._pod.metadata.uid
+
     async def _patch(self, changes: Manifest) -> None:
-        """Conditions are merged by their types, so that those of others stay; addresses are all ours."""
+        """Conditions are merged by their types, so that those of others stay; addresses are all ours. The uid keeps it
+        from a pod that was made again under the name.
+        """
         body = {
             field: [*value, {"$patch": "replace"}] if field in _ADDRESSES else value for field, value in changes.items()
         }
         pod = self._pod
+        patch = {"metadata": {"uid": pod.metadata.uid}, "status": body}
         await self._client.patch(
-            LocalPod, pod.name, pod.namespace, {"status": body}, patch_type=PatchType.STRATEGIC, subresource="status"
+            LocalPod, pod.name, pod.namespace, patch, patch_type=PatchType.STRATEGIC, subresource="status"
         )
 
     async def confirm_deletion(self) -> None:
