@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,9 @@ import msgspec
 import structlog
 
 from kfcore.clock import Clock
+from kfcore_local.container_input import ContainerInput
 from kfcore_local.container_log import ContainerLog
+from kfcore_local.container_output import ContainerOutput
 from kfcore_local.launcher import PLAIN, Descriptors, Launcher, StartFailed, Supervisor
 
 __all__ = ["MARK", "Command", "ContainerProcess", "Exit", "StartFailed", "Stdio", "kill_marked"]
@@ -27,8 +29,6 @@ MARK = "KFCORE_CONTAINER"
 
 _TERMINATE = b"T"
 _KILL = b"K"
-_MOST_EARLY = 64 * 1024
-_OUTPUT_AFTER_EXIT = 1.0
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -60,21 +60,18 @@ class Stdio(msgspec.Struct, frozen=True):
 class ContainerProcess:
     """A running container. `await start(...)`, then `await wait()`; `stop` asks it to end, `kill` ends it."""
 
-    def __init__(self, command: Command, supervisor: Supervisor, orders: int, mark: str) -> None:
+    def __init__(self, command: Command, mark: str, output: ContainerOutput | None = None) -> None:
+        self.output = output
+        """What it prints, unless whoever started it reads that."""
         self._command = command
-        self._supervisor = supervisor
-        self._orders: int | None = orders
         self._mark = mark
+        self._supervisor: Supervisor
+        self._orders: int | None = None
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self._outputs: set[asyncio.Future[None]] = set()
         self._told = b""
-        self._input: int | None = None
+        self._input: ContainerInput | None = None
         self._terminal: int | None = None
-        self._early: list[tuple[str, bytes]] | None = None
-        self._early_bytes = 0
-        self.listeners: set[Callable[[str, bytes], None]] = set()
-        """Told of what the process prints, by stream, beside its log."""
 
     @classmethod
     async def start(
@@ -90,41 +87,46 @@ class ContainerProcess:
         """Start `command` with its output in a log, and with an input or a terminal to attach to where they are
         wanted. `keep` what it prints for the first that attaches. Raises StartFailed.
         """
+        collected = ContainerOutput(output, keep=keep)
         if tty:
             master, terminal = os.openpty()
-            process = await cls._start_with(command, mark, Stdio(terminal, terminal, terminal, tty=True), [master])
-            process._input = master if stdin else None
+            stdio = Stdio(terminal, terminal, terminal, tty=True)
+            written = ContainerInput(master, terminal=True) if stdin else None
+        else:
+            in_read, in_write = os.pipe() if stdin else (os.open(os.devnull, os.O_RDONLY), None)
+            out_read, out_write = os.pipe()
+            err_read, err_write = os.pipe()
+            stdio = Stdio(in_read, out_write, err_write)
+            written = ContainerInput(in_write) if in_write is not None else None
+        process = cls(command, mark, collected)
+        process._input = written
+        if tty:
             process._terminal = master
-            process._early = [] if keep else None
-            process._collect(master, "stdout", output)
-            return process
-        in_read, in_write = os.pipe() if stdin else (os.open(os.devnull, os.O_RDONLY), None)
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        kept = [fd for fd in (in_write, out_read, err_read) if fd is not None]
-        process = await cls._start_with(command, mark, Stdio(in_read, out_write, err_write), kept)
-        process._input = in_write
-        process._early = [] if keep else None
-        process._collect(out_read, "stdout", output)
-        process._collect(err_read, "stderr", output)
-        return process
-
-    @classmethod
-    async def _start_with(cls, command: Command, mark: str, stdio: Stdio, kept: Sequence[int]) -> Self:
-        """Spawn, giving the process's ends of its streams away, and ours (`kept`) up when it cannot be started."""
+            collected.collect(master, "stdout", process._lose_terminal)
+        else:
+            collected.collect(out_read, "stdout")
+            collected.collect(err_read, "stderr")
         try:
-            return await cls.spawn(command, mark, stdio)
+            process._launch(stdio)
         except BaseException:
-            for fd in kept:
-                os.close(fd)
+            process.close_input()
             raise
         finally:
             for fd in {stdio.stdin, stdio.stdout, stdio.stderr}:
-                os.close(fd)
+                os.close(fd)  # which ends what is collected, where nothing was started
+        await process._until_started()
+        return process
 
     @classmethod
     async def spawn(cls, command: Command, mark: str, stdio: Stdio) -> Self:
         """Start `command` on streams that remain the caller's to close, and to read. Raises StartFailed."""
+        process = cls(command, mark)
+        process._launch(stdio)
+        await process._until_started()
+        return process
+
+    def _launch(self, stdio: Stdio) -> None:
+        command, mark = self._command, self._mark
         spec = {
             "argv": list(command.argv),
             "env": {**command.env, MARK: mark},
@@ -136,7 +138,7 @@ class ContainerProcess:
         told_read, told_write = os.pipe()
         try:
             ends = Descriptors(order_read, told_write, stdio.stdin, stdio.stdout, stdio.stderr)
-            supervisor = command.launcher.launch(spec, mark, ends)
+            self._supervisor = command.launcher.launch(spec, mark, ends)
         except BaseException:
             for fd in (order_write, told_read):
                 os.close(fd)
@@ -144,14 +146,15 @@ class ContainerProcess:
         finally:
             for fd in (order_read, told_write):
                 os.close(fd)
-        process = cls(command, supervisor, order_write, mark)
-        asyncio.get_running_loop().add_reader(told_read, process._listen, told_read)
+        self._orders = order_write
+        asyncio.get_running_loop().add_reader(told_read, self._listen, told_read)
+
+    async def _until_started(self) -> None:
         try:
-            await asyncio.shield(process._started)
+            await asyncio.shield(self._started)
         except BaseException:
-            await process.kill()
+            await self.kill()
             raise
-        return process
 
     @property
     def supervisor_pid(self) -> int:
@@ -163,7 +166,7 @@ class ContainerProcess:
         return msgspec.structs.replace(self._command, launcher=self._command.launcher.beside(self._mark))
 
     @property
-    def input(self) -> int | None:
+    def input(self) -> ContainerInput | None:
         """Where its stdin is written to; None when it has none, or it was closed."""
         return self._input
 
@@ -172,23 +175,15 @@ class ContainerProcess:
         """The other side of its terminal; None when it has none."""
         return self._terminal
 
-    def _keep_early(self, stream: str, data: bytes) -> None:
-        if self._early is not None:
-            self._early.append((stream, data))
-            self._early_bytes += len(data)
-            if self._early_bytes > _MOST_EARLY:
-                self._early = None  # it is not waiting for somebody to talk to
-
-    def take_early(self) -> list[tuple[str, bytes]]:
-        """What it has printed so far, for the first that asks, where it was to be kept."""
-        early, self._early = self._early, None
-        return early or []
-
     def close_input(self) -> None:
         """End its stdin. A terminal's goes on."""
         if self._input is not None and self._terminal is None:
-            os.close(self._input)
+            self._input.close()
             self._input = None
+
+    def _lose_terminal(self) -> None:
+        self._terminal = None
+        self.close_input()
 
     async def wait(self) -> Exit:
         """Until every process of the container is gone and its output is in the log."""
@@ -214,30 +209,6 @@ class ContainerProcess:
             except OSError:
                 log.debug("container.supervisor_gone", mark=self._mark)
 
-    def _collect(self, fd: int, stream: str, output: ContainerLog) -> None:
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        self._outputs.add(ended)
-
-        def readable() -> None:
-            try:
-                data = os.read(fd, 65536)
-            except OSError:
-                data = b""  # a terminal that nobody has open any more
-            if data:
-                output.write(stream, data)
-                self._keep_early(stream, data)
-                for listener in tuple(self.listeners):
-                    listener(stream, data)
-            else:
-                loop.remove_reader(fd)
-                if fd == self._terminal:
-                    self._input = self._terminal = None
-                os.close(fd)
-                ended.set_result(None)
-
-        loop.add_reader(fd, readable)
-
     def _listen(self, fd: int) -> None:
         """What the supervisor tells; at the end of it, the supervisor is gone."""
         data = os.read(fd, 65536)
@@ -257,8 +228,8 @@ class ContainerProcess:
         if what in {"started", ""}:
             log.warning("container.supervisor_killed", mark=self._mark, pid=self.supervisor_pid)
             await asyncio.to_thread(kill_marked, self._mark)
-        if self._outputs:
-            await asyncio.wait(self._outputs, timeout=_OUTPUT_AFTER_EXIT)
+        if self.output is not None:
+            await self.output.read_to_the_end()
         self.close_input()
         if self._orders is not None:
             os.close(self._orders)

@@ -59,6 +59,9 @@ class ContainerRunner:
         self._changed = changed
         self._target: Target | None = None
         self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        """Nothing of the container runs, or is about to."""
+        self._idle.set()
         self._grace = 0.0
         self._ran_for = 0.0
         self._ending = ""
@@ -95,7 +98,11 @@ class ContainerRunner:
             return  # before this kubelet
         backoff, record, policy = RestartBackoff(), self.record, self._pod.spec.restart_policy
         while not self._stopping.is_set():
-            exit_ = await self._attempt()
+            self._idle.clear()
+            try:
+                exit_ = await self._attempt()
+            finally:
+                self._idle.set()
             if exit_ is None or self._stopping.is_set() or not self._restarts():
                 return
             wait = backoff.next(self._ran_for)
@@ -111,9 +118,12 @@ class ContainerRunner:
         self._stopping.set()
         if self._target is not None:
             await self._end(self._target, grace, f"Stopping container {self.record.container.name}")
+        else:
+            await self._idle.wait()  # it may be about to run
 
     async def kill(self) -> None:
-        """End the container at once, also while it has its grace."""
+        """End the container at once, also while it has its grace, or is just being started."""
+        self._grace = 0.0
         self._stopping.set()
         if self._target is not None:
             await self._target.running.process.kill()

@@ -7,16 +7,21 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-from collections.abc import Awaitable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
 from kfcore.apiserver.streaming import Streams
 from kfcore.client.errors import BadRequest, InternalError
 from kfcore_local.container import Command, ContainerProcess, StartFailed, Stdio
+from kfcore_local.container_input import ContainerInput
+from kfcore_local.container_output import ContainerOutput
 
 _PIECE = 64 * 1024
-_BEHIND = 1024
-"""Pieces of output that wait for a client that attached, before it is let go."""
+_MOST_BEHIND = 1024 * 1024
+"""Bytes of output that wait for a client that attached, before the container waits for it."""
+_PATIENCE = 60.0
+"""Seconds in which such a client takes nothing, before it is let go: one that was stopped must not stop it for ever."""
 _END_OF_INPUT = b"\x04"
 
 
@@ -27,9 +32,10 @@ async def execute(command: Command, container: ContainerProcess, mark: str, stre
             master, terminal = os.openpty()
             ours.callback(os.close, master)
             stdio = Stdio(terminal, terminal, terminal, tty=True)
-            sink, sources = (master if streams.has_stdin else None), {"stdout": master}
+            sink, sources = (ContainerInput(master, terminal=True) if streams.has_stdin else None), {"stdout": master}
         else:
-            stdin, sink = os.pipe() if streams.has_stdin else (os.open(os.devnull, os.O_RDONLY), None)
+            stdin, written = os.pipe() if streams.has_stdin else (os.open(os.devnull, os.O_RDONLY), None)
+            sink = ContainerInput(written) if written is not None else None
             (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
             ours.callback(os.close, out_read)
             ours.callback(os.close, err_read)
@@ -37,27 +43,30 @@ async def execute(command: Command, container: ContainerProcess, mark: str, stre
             sources = {"stdout": out_read, "stderr": err_read}
         try:
             process = await ContainerProcess.spawn(command, mark, stdio)
-        except StartFailed as error:
-            if sink is not None and not streams.tty:
-                os.close(sink)
+        except BaseException as error:
+            if sink is not None:
+                sink.close()
+            if not isinstance(error, StartFailed):
+                raise
             raise InternalError(f"Internal error occurred: error executing command in container: {error}") from error
         finally:
             for fd in {stdio.stdin, stdio.stdout, stdio.stderr}:
                 os.close(fd)
-        tasks: list[Awaitable[None]] = [_forward(source, stream, streams) for stream, source in sources.items()]
+        output = [asyncio.ensure_future(_forward(source, stream, streams)) for stream, source in sources.items()]
         beside = [asyncio.ensure_future(_end_with(container, process))]
         if streams.tty:
-            beside.append(asyncio.ensure_future(_resize(sources["stdout"], streams)))
+            beside.append(asyncio.ensure_future(_resize(lambda: sources["stdout"], streams)))
         if sink is not None:
             beside.append(asyncio.ensure_future(_feed(sink, streams, terminal=streams.tty)))
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.gather(*output)
             return (await process.wait()).code
         finally:
-            for task in beside:
+            killing = asyncio.ensure_future(process.kill())
+            for task in (*beside, *output):
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
-            await asyncio.shield(process.kill())
+            await asyncio.gather(*beside, *output, return_exceptions=True)
+            await asyncio.shield(killing)
 
 
 async def attach(process: ContainerProcess, streams: Streams, *, once: bool) -> int:
@@ -69,43 +78,75 @@ async def attach(process: ContainerProcess, streams: Streams, *, once: bool) -> 
     """
     if streams.tty and process.terminal is None:
         raise BadRequest("unable to use a TTY: the container did not allocate one")
-    pieces: asyncio.Queue[tuple[str, bytes] | None] = asyncio.Queue(_BEHIND)
-    lost = False
-
-    def listen(stream: str, data: bytes) -> None:
-        put((stream, data))
-
-    def put(piece: tuple[str, bytes] | None) -> None:
-        nonlocal lost
-        try:
-            pieces.put_nowait(piece)
-        except asyncio.QueueFull:
-            lost = True
-
+    assert process.output is not None
+    behind = _Behind(process.output)
     beside = []
     if streams.has_stdin and process.input is not None:
         beside.append(asyncio.ensure_future(_feed_container(process, streams, once=once)))
     if process.terminal is not None:
-        beside.append(asyncio.ensure_future(_resize(process.terminal, streams)))
+        beside.append(asyncio.ensure_future(_resize(lambda: process.terminal, streams)))
     ending = asyncio.ensure_future(process.wait())
-    ending.add_done_callback(lambda _: put(None))
-    early = process.take_early()
-    process.listeners.add(listen)
+    ending.add_done_callback(lambda _: behind.end())
+    behind.begin()
     try:
-        for stream, data in early:
-            await streams.write(stream, data)
-        while not lost and (piece := await pieces.get()) is not None:
-            await streams.write(*piece)
-        if lost:
-            raise InternalError("the client reads too slowly for what the container prints")
+        while (piece := await behind.next()) is not None:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await streams.write(*piece)
+            except TimeoutError:
+                raise InternalError("the client does not read what the container prints") from None
         return (await ending).code
     finally:
-        process.listeners.discard(listen)
+        behind.leave()
         for task in (*beside, ending):
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         if once and beside:
             process.close_input()
+
+
+class _Behind:
+    """What a container has printed and its client has not taken yet; when it becomes much, the container waits."""
+
+    def __init__(self, output: ContainerOutput) -> None:
+        self._output = output
+        self._pieces: deque[tuple[str, bytes]] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._more = asyncio.Event()
+
+    def begin(self) -> None:
+        for stream, data in self._output.take_early():
+            self._put(stream, data)
+        self._output.listeners.add(self._put)
+
+    def _put(self, stream: str, data: bytes) -> None:
+        self._pieces.append((stream, data))
+        self._bytes += len(data)
+        if self._bytes > _MOST_BEHIND:
+            self._output.hold(self)
+        self._more.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._more.set()
+
+    async def next(self) -> tuple[str, bytes] | None:
+        """None when the container has ended, and all is taken."""
+        while not self._pieces:
+            if self._ended:
+                return None
+            self._more.clear()
+            await self._more.wait()
+        stream, data = self._pieces.popleft()
+        self._bytes -= len(data)
+        if self._bytes <= _MOST_BEHIND // 2:
+            self._output.release(self)
+        return stream, data
+
+    def leave(self) -> None:
+        self._output.listeners.discard(self._put)
+        self._output.release(self)
 
 
 async def connect(addresses: Sequence[str], port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -125,9 +166,11 @@ async def _end_with(container: ContainerProcess, process: ContainerProcess) -> N
 async def _forward(source: int, stream: str, streams: Streams) -> None:
     """What a process prints, as fast as the client takes it."""
     while True:
-        await _ready(source, writing=False)
+        await _ready(source)
         try:
             data = os.read(source, _PIECE)
+        except BlockingIOError:
+            continue
         except OSError:
             return  # a terminal that nobody has open any more
         if not data:
@@ -135,18 +178,17 @@ async def _forward(source: int, stream: str, streams: Streams) -> None:
         await streams.write(stream, data)
 
 
-async def _feed(sink: int, streams: Streams, *, terminal: bool) -> None:
-    """The client's input to a process, as fast as that takes it; `sink` is closed at the end, unless a terminal."""
+async def _feed(sink: ContainerInput, streams: Streams, *, terminal: bool) -> None:
+    """The client's input to a process, as fast as that takes it, to its end."""
     try:
         while data := await streams.read_stdin():
-            if not await _write(sink, data):
+            if not await sink.write(data):
                 break
         else:
             if terminal:
-                await _write(sink, _END_OF_INPUT)
+                await sink.write(_END_OF_INPUT)
     finally:
-        if not terminal:
-            os.close(sink)
+        sink.close()
     while await streams.read_stdin():
         pass  # nobody reads it any more, and its client must not wait
 
@@ -154,43 +196,30 @@ async def _feed(sink: int, streams: Streams, *, terminal: bool) -> None:
 async def _feed_container(process: ContainerProcess, streams: Streams, *, once: bool) -> None:
     while data := await streams.read_stdin():
         if process.input is not None:
-            await _write(process.input, data)
+            await process.input.write(data)
     if process.terminal is not None and process.input is not None:
-        await _write(process.input, _END_OF_INPUT)
+        await process.input.write(_END_OF_INPUT)
     elif once:
         process.close_input()
 
 
-async def _write(sink: int, data: bytes) -> bool:
-    """Whether all of it was taken."""
-    os.set_blocking(sink, False)
-    while data:
-        try:
-            data = data[os.write(sink, data) :]
-        except BlockingIOError:
-            await _ready(sink, writing=True)
-        except OSError:
-            return False
-    return True
-
-
-async def _resize(terminal: int, streams: Streams) -> None:
+async def _resize(terminal: Callable[[], int | None], streams: Streams) -> None:
     import fcntl
     import termios
 
     while True:
         columns, rows = await streams.next_size()
         size = struct.pack("HHHH", rows & 0xFFFF, columns & 0xFFFF, 0, 0)
-        with suppress(OSError):
-            fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
+        if (there := terminal()) is not None:
+            with suppress(OSError):
+                fcntl.ioctl(there, termios.TIOCSWINSZ, size)
 
 
-async def _ready(fd: int, *, writing: bool) -> None:
+async def _ready(fd: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
-    add(fd, lambda: None if ready.done() else ready.set_result(None))
+    loop.add_reader(fd, lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready
     finally:
-        remove(fd)
+        loop.remove_reader(fd)
