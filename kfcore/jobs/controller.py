@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
 
 import structlog
@@ -17,16 +16,15 @@ from kfcore.api.jobs import Job, ReplicaSpec
 from kfcore.api.meta import Object
 from kfcore.api.pod_template import PodTemplate
 from kfcore.api.validation import FieldError
-from kfcore.cache.informer import Change
-from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, InvalidObject, NotFound
-from kfcore.client.interface import Client, Preconditions, Reader
+from kfcore.client.errors import InvalidObject, NotFound
+from kfcore.client.interface import Client, Reader
 from kfcore.client.selectors import LabelSelector
 from kfcore.clock import Clock, SystemClock
 from kfcore.controller.controller import Request, Result
 from kfcore.controller.events import EventRecorder
 from kfcore.controller.permissions import READ, Permission, on
-from kfcore.jobs import lifecycle, run_policy
-from kfcore.jobs.expectations import Expectations, LastWritten
+from kfcore.jobs import lifecycle
+from kfcore.jobs.expectations import Expectations
 from kfcore.jobs.gang import (
     ANOTHER_SCHEDULER,
     PodGroups,
@@ -35,7 +33,6 @@ from kfcore.jobs.gang import (
     VolcanoPodGroup,
     gang_scheduler,
 )
-from kfcore.jobs.held_counts import HeldCounts
 from kfcore.jobs.lost_nodes import Node
 from kfcore.jobs.manifests import add_default_port, pod_manifest, service_manifest, service_ports
 from kfcore.jobs.metrics import JobMetrics
@@ -46,6 +43,7 @@ from kfcore.jobs.refusing import refuse, refuse_unreadable
 from kfcore.jobs.replicas import Replicas, observe
 from kfcore.jobs.restarting import recreated_uids
 from kfcore.jobs.status import CREATED, StatusUpdate
+from kfcore.jobs.status_writer import StatusWriter
 from kfcore.jobs.troubles import Troubles
 
 if TYPE_CHECKING:
@@ -69,7 +67,8 @@ class JobController(Generic[JobT]):
             def set_cluster_spec(self, job, template, replica_type, index):
                 template.set_env("ECHO_PEERS", ",".join(self.hosts(job, "Worker")))
 
-    `reader` is where it reads (a cache; by default the client), `recorder` where its events go.
+    `reader` is where it reads (a cache; by default the client), `recorder` where its events go, `metrics` where it
+    counts.
     """
 
     kind: ClassVar[type[Job[Any]]]
@@ -111,8 +110,14 @@ class JobController(Generic[JobT]):
     def setup(cls, manager: Manager, options: OperatorOptions) -> Self:
         """Run this controller in a manager, over its cache."""
         recorder = manager.recorder(cls.operator_name)
-        controller = cls(manager.client, reader=manager.cache, recorder=recorder, clock=manager.clock, options=options)
-        controller.metrics = manager.metrics.source(JobMetrics)
+        controller = cls(
+            manager.client,
+            reader=manager.cache,
+            recorder=recorder,
+            clock=manager.clock,
+            options=options,
+            metrics=manager.metrics.source(JobMetrics),
+        )
         owned = cls.owned_kinds
         if controller.pod_groups is not None:
             owned = (*owned, controller.pod_groups.scheduler.kind)
@@ -122,7 +127,7 @@ class JobController(Generic[JobT]):
             owns=owned,
             workers=options.workers_for(cls.kind.resource.kind),
             name=cls.operator_name,
-            predicate=controller._is_news,
+            predicate=controller.statuses.is_news,
             gather_seconds=GATHER_SECONDS,
         )
         return controller
@@ -135,18 +140,20 @@ class JobController(Generic[JobT]):
         recorder: EventRecorder | None = None,
         clock: Clock | None = None,
         options: OperatorOptions | None = None,
+        metrics: JobMetrics | None = None,
     ) -> None:
         self.client = client
         self.reader: Reader = reader or client
         self.clock = clock or getattr(client, "clock", None) or SystemClock()
         self.recorder = recorder or EventRecorder(client, self.operator_name, self.clock)
         self.options = options or OperatorOptions()
-        self.metrics = JobMetrics()
+        self.metrics = metrics or JobMetrics()
+        self.statuses: StatusWriter[JobT] = StatusWriter(
+            client, self.recorder, self.clock, self.metrics, self.container_name
+        )
         gang = gang_scheduler(self.options.gang_scheduler_name)
         self.pod_groups = None if gang is None else PodGroups(gang, client, self.reader, self.recorder)
         self._expectations = Expectations() if self.reader is not client else None
-        self._last_written: LastWritten[JobT] = LastWritten()
-        self._held_counts = HeldCounts()
         self._troubles = Troubles()
 
     # ── What a framework says ────────────────────────────────────────────────────────────────────────────────────────
@@ -197,18 +204,21 @@ class JobController(Generic[JobT]):
         """Keep what a framework has beside pods and services; `wanted` is false for suspended and finished jobs."""
 
     def running_message(self, job: JobT) -> str:
+        """The message of the condition Running."""
         return f"{job.resource.kind} {job.key} is running."
 
     def succeeded_message(self, job: JobT) -> str:
+        """The message of the condition Succeeded."""
         return f"{job.resource.kind} {job.key} successfully completed."
 
     def restarting_message(self, job: JobT, replica_type: str, failed: int, *, running: bool) -> str:
-        """`running`: whether the replicas that matter are at work all the same."""
+        """The message of the condition Restarting. `running`: the replicas that matter are at work all the same."""
         if running:
             return f"{job.resource.kind} {job.name} is restarting because {failed} {replica_type} replica(s) failed."
         return f"job {job.name} is restarting because {replica_type} replica(s) failed."
 
     def failed_message(self, job: JobT, replica_type: str, failed: int) -> str:
+        """The message of the condition Failed, when `failed` replicas of a type failed for good."""
         return f"{job.resource.kind} {job.name} is failed because {failed} {replica_type} replica(s) failed."
 
     # ── What a framework may ask ─────────────────────────────────────────────────────────────────────────────────────
@@ -235,7 +245,7 @@ class JobController(Generic[JobT]):
             return Result()
         except InvalidObject as invalid:
             return await refuse_unreadable(self, invalid)
-        return await self.reconcile_job(self._last_written.newest(job))
+        return await self.reconcile_job(self.statuses.newest(job))
 
     async def reconcile_job(self, job: JobT) -> Result:
         """The flow that every framework shares."""
@@ -325,67 +335,16 @@ class JobController(Generic[JobT]):
         return pod
 
     def labels(self, job: JobT, replica_type: str, index: int) -> dict[str, str]:
+        """The labels of one replica's pod and service; the service selects the pod by them."""
         return replica_labels(job.name, self.operator_name, replica_type, index)
 
     def observe(self, work: lifecycle.Pass[JobT]) -> dict[str, Replicas]:
-        """Every type's replicas as they are now, counted into the status."""
+        """Every type's replicas as they are now."""
         recreated = recreated_uids(work.status)
         return {
             name: observe(name, spec, work.pods, work.status.completed_indexes.get(name, ()), recreated)
             for name, spec in work.job.spec.replica_specs.items()
         }
-
-    async def write_status(self, work: lifecycle.Pass[JobT], *, patient: bool = False) -> float | None:
-        """Send what changed in the status, if anything did; then tell of it.
-
-        Where `patient`, replica counts that changed alone are held back first; returns for how many seconds.
-        """
-        status = work.status
-        patch = status.patch()
-        only_counts = patch.keys() == {"replicaStatuses"} and not status.announcements
-        if patient and only_counts and (wait := self._held_counts.wait(work.job.key, self.clock.monotonic())):
-            return wait
-        self._held_counts.written(work.job.key)
-        if patch:
-            body = {"metadata": {"uid": work.read.metadata.uid}, "status": patch}
-            written = await self.client.patch(self.kind, work.job.name, work.job.namespace, body, subresource="status")
-            self._last_written.remember(work.read, cast("JobT", written))
-            self.metrics.written(self.container_name, work.job.namespace, status.old, written.status)
-            status.old = written.status
-        for event in status.announcements:
-            record = self.recorder.warning if event.type == "Warning" else self.recorder.normal
-            record(work.job, event.reason, event.message)
-            log.info(
-                "job.status", kind=status.kind, namespace=work.job.namespace, name=work.job.name, reason=event.reason
-            )
-        status.announcements.clear()
-        return None
-
-    async def delete_job(self, job: JobT) -> None:
-        """Delete a job whose time to live is over: this very object, and only as it was read."""
-        preconditions = Preconditions(uid=job.metadata.uid)
-        try:
-            await self.client.delete(self.kind, job.name, job.namespace, preconditions=preconditions)
-        except (NotFound, Conflict):
-            return  # gone, or another job by now
-        except (ApiError, ConnectionFailed) as error:
-            self.recorder.warning(job, "FailedDeleteJob", f"Error deleting: {error}")
-            raise
-        self.metrics.count("deleted", self.container_name, job.namespace)
-        self.recorder.normal(job, "SuccessfulDeleteJob", f"Deleted job: {job.name}")
-
-    def due(self, *times: datetime | None) -> Result:
-        """Look again at the earliest of these times."""
-        now = self.clock.now()
-        seconds = [max(0.0, (time - now).total_seconds()) for time in times if time is not None]
-        return Result(requeue_after=min(seconds)) if seconds else Result()
-
-    def expiry(self, job: JobT) -> datetime | None:
-        return run_policy.expiry(job.spec.run_policy, job.status, self.options.ttl_seconds)
-
-    def _is_news(self, change: Change[JobT]) -> bool:
-        """Whether a job changed by more than the status that this controller itself wrote last."""
-        return change.replay or change.new is None or not self._last_written.is_shown_by(change.new)
 
     def _selector(self, job: JobT) -> LabelSelector:
         return LabelSelector.from_labels(job_labels(job.name, self.operator_name))
@@ -397,7 +356,6 @@ class JobController(Generic[JobT]):
 
     def _forget(self, key: str) -> None:
         self._troubles.forget(key)
-        self._last_written.forget(key)
-        self._held_counts.written(key)
+        self.statuses.forget(key)
         if self._expectations is not None:
             self._expectations.forget(key)

@@ -12,7 +12,8 @@ import msgspec
 
 from kfcore.api.core import Pod, Service
 from kfcore.api.jobs import Job
-from kfcore.client.errors import ApiError
+from kfcore.client.errors import ApiError, Conflict, ConnectionFailed, NotFound
+from kfcore.client.interface import Preconditions
 from kfcore.controller.controller import Result
 from kfcore.jobs import run_policy
 from kfcore.jobs.lost_nodes import remove_lost
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from kfcore.jobs.controller import JobController
 
 JobT = TypeVar("JobT", bound=Job[Any])
+
+CHANGED_SECONDS = 1.0
+"""Until another look at a job that was not deleted because it has changed, in case the cache is late to show that."""
 
 
 class Pass(msgspec.Struct, Generic[JobT]):
@@ -65,24 +69,24 @@ async def active(controller: JobController[Any], work: Pass[JobT]) -> Result:
     if status.finished:
         # What was scaled away is no part of the job that ends, and no clean-up policy keeps it.
         await work.owned.delete([pod for group in replicas.values() for pod in group.surplus])
-        await controller.write_status(work)
+        await controller.statuses.write(work)
         return await finished(controller, work)
     if (wait := await _waits_for_gang(controller, work, begun)) is not None:
-        return _sooner(controller.due(run_policy.deadline(job.spec.run_policy, begun)), wait)
+        return _sooner(_due(controller, run_policy.deadline(job.spec.run_policy, begun)), wait)
     await controller.reconcile_dependents(job, wanted=True)
     try:
         for group in replicas.values():
             await controller.reconcile_services(job, group, work.services, work.owned)
             await controller.reconcile_pods(job, group, work.owned)
     except BaseException:
-        await controller.write_status(work)
+        await controller.statuses.write(work)
         raise
     held: float | None = None
     if not (_says_no_more_than_created(status) and work.owned.is_seen_soon):
-        held = await controller.write_status(work, patient=work.owned.expectations is not None)
+        held = await controller.statuses.write(work, patient=work.owned.expectations is not None)
     await work.owned.delete(to_recreate(replicas, status, failures))
     lost_at = await _remove_lost(controller, work)
-    result = controller.due(retry_at, lost_at, run_policy.deadline(job.spec.run_policy, status.start_time))
+    result = _due(controller, retry_at, lost_at, run_policy.deadline(job.spec.run_policy, status.start_time))
     return _sooner(_sooner(result, work.owned.retry_after), held)
 
 
@@ -172,12 +176,12 @@ async def _waits_for_gang(controller: JobController[Any], work: Pass[JobT], begu
     try:
         wait = await controller.pod_groups.admit(job, controller.min_available(job) if minimum is None else minimum)
     except ApiError:
-        await controller.write_status(work)
+        await controller.statuses.write(work)
         raise
     if wait is None:
         status.start_time, status.last_reconcile_time = started, work.read.status.last_reconcile_time
     else:
-        await controller.write_status(work)
+        await controller.statuses.write(work)
     return wait
 
 
@@ -197,8 +201,8 @@ async def suspended(controller: JobController[Any], work: Pass[JobT]) -> Result:
     await work.owned.delete(work.services)
     if controller.pod_groups is not None:
         await controller.pod_groups.delete(job)
-    await controller.write_status(work)
-    return controller.due(await _remove_lost(controller, work))
+    await controller.statuses.write(work)
+    return _due(controller, await _remove_lost(controller, work))
 
 
 async def finished(controller: JobController[Any], work: Pass[JobT]) -> Result:
@@ -206,7 +210,7 @@ async def finished(controller: JobController[Any], work: Pass[JobT]) -> Result:
     job, status, policy = work.job, work.status, work.job.spec.run_policy
     if status.is_true(SUCCEEDED):
         _finish_counts(status)
-    await controller.write_status(work)
+    await controller.statuses.write(work)
     await controller.reconcile_dependents(job, wanted=False)
     by_limit = run_policy.stopped_by_limit(job.name, status.condition(FAILED))
     doomed = run_policy.pods_to_clean(policy, work.pods, by_limit=by_limit)
@@ -218,9 +222,26 @@ async def finished(controller: JobController[Any], work: Pass[JobT]) -> Result:
         await controller.pod_groups.delete(job)
     expiry = run_policy.expiry(policy, status.old, controller.options.ttl_seconds)
     if expiry is not None and status.now >= expiry and work.read.status.finished:
-        await controller.delete_job(job)
+        return await _delete_job(controller, work)
+    return _due(controller, expiry)
+
+
+async def _delete_job(controller: JobController[Any], work: Pass[JobT]) -> Result:
+    """Delete the job, whose time to live is over: this very one, and only as it is known here."""
+    job, known = work.job, controller.statuses.newest(work.read).metadata
+    preconditions = Preconditions(uid=known.uid, resource_version=known.resource_version)
+    try:
+        await controller.client.delete(type(job), job.name, job.namespace, preconditions=preconditions)
+    except NotFound:
         return Result()
-    return controller.due(expiry)
+    except Conflict:
+        return Result(requeue_after=CHANGED_SECONDS)  # to be looked at again, as it is now
+    except (ApiError, ConnectionFailed) as error:
+        controller.recorder.warning(job, "FailedDeleteJob", f"Error deleting: {error}")
+        raise
+    controller.metrics.count("deleted", controller.container_name, job.namespace)
+    controller.recorder.normal(job, "SuccessfulDeleteJob", f"Deleted job: {job.name}")
+    return Result()
 
 
 def _finish_counts(status: StatusUpdate) -> None:
@@ -270,6 +291,13 @@ def _why(pod: Pod, container: str) -> str:
 def _selector(controller: JobController[Any], job: Job[Any], replica_type: str) -> str:
     labels = job_labels(job.name, controller.operator_name)
     return ",".join([*(f"{key}={value}" for key, value in labels.items()), f"{REPLICA_TYPE}={replica_type.lower()}"])
+
+
+def _due(controller: JobController[Any], *times: datetime | None) -> Result:
+    """Look again at the earliest of these times."""
+    now = controller.clock.now()
+    seconds = [max(0.0, (time - now).total_seconds()) for time in times if time is not None]
+    return Result(requeue_after=min(seconds)) if seconds else Result()
 
 
 def _sooner(result: Result, seconds: float | None) -> Result:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def refuse(controller: JobController[Any], work: Pass[Any], error: FieldError) -> Result:
     """Fail a job that breaks a rule of its kind."""
     _fail(work.status, error)
-    await controller.write_status(work)
+    await controller.statuses.write(work)
     return Result()
 
 

@@ -5,7 +5,7 @@ of docs/compatibility.md.
 from __future__ import annotations
 
 import pytest
-from training import MarchJob, Training, a_march_job
+from training import Training, a_march_job
 
 from kfcore.client.errors import NotFound
 
@@ -82,18 +82,6 @@ async def test_services_whose_pod_is_gone_already_are_cleaned_up_too() -> None: 
         await training.delete(pod)
     await training.reconciled()
     assert await training.services() == []
-
-
-async def test_a_job_recreated_under_its_old_name_is_not_deleted_in_its_place() -> None:  # B14
-    training = Training(a_march_job(ttlSecondsAfterFinished=0))
-    await training.reconciled()
-    await training.set(phase="Succeeded", exit_code=0)
-    await training.reconcile()
-    old = await training.job()
-    await training.client.delete(MarchJob, "march", "default")
-    await training.client.create(MarchJob, a_march_job(), "default")
-    await training.controller.delete_job(old)
-    assert (await training.job()).metadata.uid != old.metadata.uid
 
 
 async def test_the_pods_of_a_former_job_of_the_name_are_waited_for_and_left_alone() -> None:  # B14

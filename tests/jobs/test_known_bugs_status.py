@@ -63,8 +63,7 @@ async def test_metrics_count_a_job_once_however_often_the_operator_restarts() ->
     training = Training(a_march_job(restart_policy="ExitCode"))
     metrics = training.controller.metrics
     await training.reconciled()
-    training.restart_operator()
-    training.controller.metrics = metrics
+    training.restart_operator(metrics)
     await training.reconciled()
     await training.set("march-walker-0", phase="Failed", exit_code=137)
     await training.reconciled()

@@ -2,38 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from training import MarchJobController, Training, a_march_job
-
-from kfcore.api.core import Pod, Service
-from kfcore.client.interface import ObjectList
-
-
-class Snapshot:
-    """A reader that shows the cluster as it was when it last looked."""
-
-    def __init__(self, training: Training) -> None:
-        self.client, self._seen = training.client, dict[str, Any]()
-
-    async def look(self) -> None:
-        self._seen["job"] = await self.client.get(MarchJobController.kind, "march", "default")
-        await self.look_at_pods()
-
-    async def look_at_pods(self) -> None:
-        self._seen |= {
-            "Pod": list(await self.client.list(Pod, "default")),
-            "Service": list(await self.client.list(Service, "default")),
-        }
-
-    async def get(self, kind: Any, name: str, namespace: str | None = None) -> Any:
-        return self._seen["job"]
-
-    async def list(self, kind: Any, namespace: str | None = None, **selectors: Any) -> Any:
-        return ObjectList(self._seen[kind.resource.kind])
-
-    async def list_owned(self, kind: Any, owner: Any, **selectors: Any) -> Any:
-        return ObjectList(self._seen[kind.resource.kind])
+from training import MarchJob, MarchJobController, Snapshot, Training, a_march_job
 
 
 async def test_pods_are_created_once_when_the_cache_is_stale() -> None:
@@ -102,3 +71,51 @@ async def test_a_restarted_operator_with_a_stale_cache_takes_its_own_pods_for_cr
     await training.reconcile()
     assert await training.events("FailedCreatePod") == []
     assert await training.pods() == ["march-walker-0", "march-walker-1"]
+
+
+async def seen_to_have_ended() -> tuple[Training, Snapshot]:
+    """A job whose time to live is over, and a reader who has seen that."""
+    training = Training(a_march_job(ttlSecondsAfterFinished=60))
+    await training.reconciled()
+    await training.set(phase="Succeeded", exit_code=0)
+    await training.reconciled()
+    reader = Snapshot(training)
+    await reader.look()
+    training.controller = MarchJobController(training.client, reader=reader, clock=training.clock)
+    await training.clock.advance(60)
+    return training, reader
+
+
+async def test_a_job_recreated_under_its_old_name_is_not_deleted_in_its_place() -> None:  # B14
+    training, reader = await seen_to_have_ended()
+    old = await training.job()
+    await training.client.delete(MarchJob, "march", "default")
+    await training.client.create(MarchJob, a_march_job(), "default")
+    assert (await training.reconcile()).requeue_after
+    assert (await training.job()).metadata.uid != old.metadata.uid
+    await reader.look()
+    await training.reconcile()
+    assert await training.pods() == ["march-walker-0", "march-walker-1"]
+
+
+async def test_a_job_that_is_to_live_longer_is_not_deleted_by_who_has_not_seen_that() -> None:  # B14
+    training, reader = await seen_to_have_ended()
+    await training.patch({"runPolicy": {"ttlSecondsAfterFinished": 600}})
+    assert (await training.reconcile()).requeue_after
+    await reader.look()
+    assert (await training.reconcile()).requeue_after == 540
+    await training.clock.advance(540)
+    await training.reconcile()
+    assert not await training.client.list(MarchJob, "default")
+
+
+async def test_a_job_that_ends_and_goes_at_once_is_deleted_though_the_cache_shows_neither() -> None:
+    training = Training(a_march_job(ttlSecondsAfterFinished=0))
+    await training.reconciled()
+    reader = Snapshot(training)
+    await reader.look()
+    training.controller = MarchJobController(training.client, reader=reader, clock=training.clock)
+    await training.set(phase="Succeeded", exit_code=0)
+    await reader.look_at_pods()
+    await training.reconciled(times=2)
+    assert not await training.client.list(MarchJob, "default")

@@ -15,8 +15,10 @@ from kfcore.api.jobs import Job, JobSpec, ReplicaSpec
 from kfcore.api.meta import Manifest, rfc3339, untyped
 from kfcore.api.resource import Resource
 from kfcore.client.errors import ServiceUnavailable
+from kfcore.client.interface import ObjectList
 from kfcore.controller.controller import Result
 from kfcore.jobs.controller import JobController
+from kfcore.jobs.metrics import JobMetrics
 from kfcore.jobs.options import OperatorOptions
 from kfcore.testing import FakeClient, FakeClock, reconcile, settle
 
@@ -116,8 +118,10 @@ class Training:
             result = await self.reconcile()
         return result
 
-    def restart_operator(self) -> None:
-        self.controller = self.controller_type(self.client, reader=self.reader, clock=self.clock, options=self.options)
+    def restart_operator(self, metrics: JobMetrics | None = None) -> None:
+        self.controller = self.controller_type(
+            self.client, reader=self.reader, clock=self.clock, options=self.options, metrics=metrics
+        )
 
     async def job(self) -> Job[Any]:
         return await self.client.get(self.kind, self.name, "default")
@@ -231,3 +235,29 @@ class Training:
 
     def in_seconds(self, seconds: float) -> Any:
         return self.clock.now() + timedelta(seconds=seconds)
+
+
+class Snapshot:
+    """A reader that shows the cluster as it was when it last looked."""
+
+    def __init__(self, training: Training) -> None:
+        self.client, self._seen = training.client, dict[str, Any]()
+
+    async def look(self) -> None:
+        self._seen["job"] = await self.client.get(MarchJobController.kind, "march", "default")
+        await self.look_at_pods()
+
+    async def look_at_pods(self) -> None:
+        self._seen |= {
+            "Pod": list(await self.client.list(Pod, "default")),
+            "Service": list(await self.client.list(Service, "default")),
+        }
+
+    async def get(self, kind: Any, name: str, namespace: str | None = None) -> Any:
+        return self._seen["job"]
+
+    async def list(self, kind: Any, namespace: str | None = None, **selectors: Any) -> Any:
+        return ObjectList(self._seen[kind.resource.kind])
+
+    async def list_owned(self, kind: Any, owner: Any, **selectors: Any) -> Any:
+        return ObjectList(self._seen[kind.resource.kind])
