@@ -24,7 +24,14 @@ def validate_selector(selector: Manifest | None, place: str) -> Iterator[FieldEr
 
 
 def _validate_expression(expression: Manifest, place: str) -> Iterator[FieldError]:
-    operator, values = expression.get("operator") or "", expression.get("values") or []
+    yield from validate_requirement(expression, place)
+    for index, value in enumerate(expression.get("values") or ()):
+        yield from (invalid_value(f"{place}.values[{index}]", value, why) for why in label_value(value))
+
+
+def validate_requirement(expression: Manifest, place: str, *, ordered: bool = False) -> Iterator[FieldError]:
+    """The operator of an expression, how many values it takes, and its key. `ordered`: there are Gt and Lt, too."""
+    operator, values = expression.get("operator") or "", expression.get("values") or ()
     match operator:
         case "In" | "NotIn":
             if not values:
@@ -33,11 +40,12 @@ def _validate_expression(expression: Manifest, place: str) -> Iterator[FieldErro
             if values:
                 why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
                 yield forbidden_field(f"{place}.values", why)
+        case "Gt" | "Lt" if ordered:
+            if len(values) != 1:
+                yield required(f"{place}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")
         case _:
             yield invalid_value(f"{place}.operator", operator, "not a valid selector operator")
     yield from label_name(expression.get("key") or "", f"{place}.key")
-    for index, value in enumerate(values):
-        yield from (invalid_value(f"{place}.values[{index}]", value, why) for why in label_value(value))
 
 
 def label_name(name: str, place: str) -> Iterator[FieldError]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.label_rules import label_name, validate_selector
+from kfcore.apiserver.label_rules import label_name, validate_requirement, validate_selector
 from kfcore.apiserver.names import dns_label, dns_subdomain, label_value
 from kfcore.apiserver.status import FieldError, duplicate, forbidden_field, invalid_value, required, unsupported
 
@@ -52,30 +52,12 @@ def validate_node_selector(selector: Manifest, place: str) -> Iterator[FieldErro
 def _validate_node_term(term: Manifest, place: str, *, preferred: bool = False) -> Iterator[FieldError]:
     for index, expression in enumerate(term.get("matchExpressions") or ()):
         where = f"{place}.matchExpressions[{index}]"
-        yield from _validate_node_expression(expression, where)
+        yield from validate_requirement(expression, where, ordered=True)
         if not preferred:
             for number, value in enumerate(expression.get("values") or ()):
                 yield from (invalid_value(f"{where}.values[{number}]", value, why) for why in label_value(value))
     for index, expression in enumerate(term.get("matchFields") or ()):
         yield from _validate_node_field(expression, f"{place}.matchFields[{index}]")
-
-
-def _validate_node_expression(expression: Manifest, place: str) -> Iterator[FieldError]:
-    operator, values = expression.get("operator") or "", expression.get("values") or ()
-    match operator:
-        case "In" | "NotIn":
-            if not values:
-                yield required(f"{place}.values", "must be specified when `operator` is 'In' or 'NotIn'")
-        case "Exists" | "DoesNotExist":
-            if values:
-                why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-                yield forbidden_field(f"{place}.values", why)
-        case "Gt" | "Lt":
-            if len(values) != 1:
-                yield required(f"{place}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")
-        case _:
-            yield invalid_value(f"{place}.operator", operator, "not a valid selector operator")
-    yield from label_name(expression.get("key") or "", f"{place}.key")
 
 
 def _validate_node_field(expression: Manifest, place: str) -> Iterator[FieldError]:
