@@ -39,9 +39,7 @@ def test_exec_runs_in_the_containers_environment_and_tells_the_exit_code(cluster
 
 def test_exec_takes_input_to_its_end_and_gives_as_much_output(cluster: Cluster) -> None:
     data = os.urandom(3_000_000)
-    done = cluster.kubectl("exec", "-i", "server", "--", "cat", stdin=data)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == data
+    assert cluster.through_cat(data) == data
 
 
 def test_exec_of_what_is_not_there_is_an_error(cluster: Cluster) -> None:

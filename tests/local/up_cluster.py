@@ -70,6 +70,12 @@ class Cluster:
         command = [KUBECTL, *arguments]
         return subprocess.run(command, input=stdin, env=self.environment, capture_output=True, timeout=2 * PATIENCE)
 
+    def through_cat(self, data: bytes) -> bytes:
+        """What comes back of what is sent through `cat` in the pod `server`."""
+        done = self.kubectl("exec", "-i", "server", "--", "cat", stdin=data)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def start_pods(self) -> None:
         """Both pods, once they are ready."""
         applied = self.kubectl("apply", "-f", "-", stdin=self.pods.encode())
