@@ -84,8 +84,8 @@ class Culler:
         wait = period - (now - noted.check).total_seconds()
         if 0 < wait <= period:
             return Result(requeue_after=wait)
+        # Judged by the moment of the question: the answer may come late, and says nothing of the time in between.
         told = await self._ask(notebook) if is_ready(pod) else None
-        now = self._clock.now()
         activity = self._at_least_last_busy(request, last_activity(noted.activity, told, now), told, now)
         since = idle_since(activity, told, pod, self._settings)
         limit, _ = idle_seconds(notebook, self._settings)

@@ -33,10 +33,12 @@ class Told:
         self.clock = clock
         self.activity: dict[str, Activity | Unreachable] = {}
         self.asked: list[str] = []
+        self.takes = 0.0
 
     async def ask(self, notebook: Notebook) -> Activity:
         self.asked.append(notebook.name)
         told = self.activity.get(notebook.name, Activity())
+        await self.clock.sleep(self.takes)
         if isinstance(told, Unreachable):
             raise told
         return told
@@ -67,6 +69,17 @@ async def test_a_busy_kernel_keeps_it_and_an_idle_one_is_stopped_within_a_period
         await cluster.rest(3 * MINUTE)
         assert STOPPED in await cluster.annotations()
         assert (await cluster.stateful_set())["spec"]["replicas"] == 0
+
+
+async def test_an_answer_that_came_late_says_nothing_of_the_time_since_the_question() -> None:
+    async with culling() as (cluster, told):
+        told.activity["nb"] = Activity(last=cluster.clock.now())
+        told.takes = 60 * MINUTE  # the machine slept in between
+        await cluster.rest(2 * MINUTE)
+        assert told.asked == ["nb"]
+        told.activity["nb"] = Activity(busy=True)
+        await cluster.rest(70 * MINUTE)
+        assert STOPPED not in await cluster.annotations()
 
 
 async def test_a_kernel_shut_down_after_its_work_is_no_reason_to_stop_at_once_for_an_old_terminal() -> None:
