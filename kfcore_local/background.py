@@ -95,7 +95,7 @@ def _pods(instance: Instance) -> str:
     import urllib.request
 
     try:
-        cluster = json.loads(Path(instance.kubeconfig).read_text())["clusters"][0]["cluster"]
+        cluster = json.loads(Path(instance.kubeconfig).read_text(encoding="utf-8"))["clusters"][0]["cluster"]
         authority = base64.b64decode(cluster.get("certificate-authority-data", "")).decode()
         context = ssl.create_default_context(cadata=authority) if authority else None
         request = urllib.request.Request(

@@ -145,7 +145,7 @@ def find(name: str) -> Instance | None:
 def entered(name: str) -> Instance | None:
     """What the cluster of a name told of itself; whether it still lives is not asked."""
     try:
-        return Instance(**json.loads((directory_of(name) / _FACTS).read_text()))
+        return Instance(**json.loads((directory_of(name) / _FACTS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None  # it begins or ends just now
 

@@ -37,7 +37,7 @@ def merge(path: Path, name: str, kubeconfig: Path) -> None:
 
     Raises MergeRefused.
     """
-    source = json.loads(kubeconfig.read_text())
+    source = json.loads(kubeconfig.read_text(encoding="utf-8"))
     cluster, user = source["clusters"][0]["cluster"], source["users"][0]["user"]
 
     def add(config: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ def _take_out(config: dict[str, Any], name: str) -> None:
 def _change(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     with _locked(path):
         try:
-            text = path.read_text() if path.exists() else ""
+            text = path.read_text(encoding="utf-8") if path.exists() else ""
             config = yaml.safe_load(text) or {"apiVersion": "v1", "kind": "Config", "preferences": {}}
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise MergeRefused(f"{path} cannot be read, so nothing was added to it: {error}") from error

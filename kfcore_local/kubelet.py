@@ -230,6 +230,6 @@ def install_tools(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     script = directory / "nslookup"
     python, source = shlex.quote(sys.executable), shlex.quote(str(Path(__file__).with_name("nslookup.py")))
-    script.write_text(_NSLOOKUP.format(python=python, source=source))
+    script.write_text(_NSLOOKUP.format(python=python, source=source), encoding="utf-8")
     script.chmod(0o755)
     return directory.resolve()

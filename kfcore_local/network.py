@@ -295,7 +295,7 @@ class Network:
         if text != self._written:
             self._written = text
             temporary = self.hosts.with_suffix(".new")
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
             temporary.replace(self.hosts)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from kfcore.api import validation
 from kfcore.api.codec import load
-from kfcore.api.meta import CustomResource, Model
+from kfcore.api.meta import CustomResource, Manifest, Model
+from kfcore.api.pod_template import PodTemplate
 from kfcore.api.resource import Resource
+from kfcore.api.structural import pod_template_schema
 from kfcore_local.manifests import BadInput, Document, FieldPath
 
 
@@ -72,12 +74,34 @@ def _unknown_fields(document: Document, value: object, path: FieldPath) -> Itera
         for field, name in names.items():
             if path or name not in ("metadata", "status"):
                 yield from _unknown_fields(document, getattr(value, field), (*path, name))
+    elif isinstance(value, PodTemplate):
+        yield from _outside_of(pod_template_schema(), document, value.raw, path)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _unknown_fields(document, item, (*path, str(key)))
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unknown_fields(document, item, (*path, index))
+
+
+def _outside_of(schema: Manifest, document: Document, value: object, path: FieldPath) -> Iterator[str]:
+    """Fields of a pod template that pods do not have: a cluster drops them, and kubectl refuses them."""
+    if isinstance(value, list) and "items" in schema:
+        for index, item in enumerate(value):
+            yield from _outside_of(schema["items"], document, item, (*path, index))
+    if not isinstance(value, dict) or "properties" not in schema:
+        return
+    fields = schema["properties"]
+    for name, item in value.items():
+        if name == "metadata":  # what tools write there, such as `creationTimestamp: null`, is in nobody's way
+            continue
+        if name in fields:
+            yield from _outside_of(fields[name], document, item, (*path, name))
+        else:
+            close = difflib.get_close_matches(str(name), fields, n=1)
+            yield document.problem(
+                (*path, name), f"is not a known field{f'; did you mean {close[0]}?' if close else ''}"
+            )
 
 
 def _path(text: str, manifest: Any) -> FieldPath:

@@ -23,7 +23,7 @@ class InitContainers:
         self._image, self._max_tries = image, max_tries
         self._template: str | None = None
         if template is not None and template.exists():
-            self._template = template.read_text()
+            self._template = template.read_text(encoding="utf-8")
             self._check(template)
 
     def waiting_for(self, master: str) -> list[Manifest]:

@@ -73,7 +73,7 @@ def _model_files() -> dict[str, Path]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _schema_name(model: str) -> str:

@@ -242,7 +242,7 @@ def _text(model: str) -> str:
     folder = _folder()
     module = _WORD_START.sub("_", model).lower()
     path = folder / f"{module}.py" if folder is not None else None
-    return path.read_text() if path is not None and path.exists() else ""
+    return path.read_text(encoding="utf-8") if path is not None and path.exists() else ""
 
 
 def _tables(model: str) -> dict[str, dict[str, str]]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from kfcore_local.manifests import BadInput, Document, parse, read_files
+from kfcore_local.validation import KnownKinds, validate
+from kfcore_pytorch import PyTorchJob
 
 JOB = "apiVersion: kubeflow.org/v1\nkind: PyTorchJob\nmetadata: {name: digits}\n"
 
@@ -103,3 +105,10 @@ def test_the_same_object_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(f"{JOB}---\n{JOB.replace('digits', 'digits, namespace: other')}")
     with pytest.raises(BadInput, match=r"PyTorchJob default/digits is there already, in document 1 of .*a\.yaml"):
         read_files([str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")])
+
+
+def test_what_tools_write_into_the_metadata_of_a_template_is_in_nobody_s_way() -> None:
+    containers = "[{name: pytorch, image: i, command: [env], ports: [{containerPort: 1, hostPort: 2}]}]"
+    template = f"{{metadata: {{creationTimestamp: null}}, spec: {{containers: {containers}}}}}"
+    documents = documents_of(f"{JOB}spec: {{pytorchReplicaSpecs: {{Master: {{template: {template}}}}}}}")
+    validate(documents, KnownKinds({("kubeflow.org/v1", "PyTorchJob"): PyTorchJob}, ()))

@@ -157,6 +157,7 @@ MASTER = "spec.pytorchReplicaSpecs.Master"
         ("spec: → specs:", "spec: required, but missing"),
         ("    Master: →     - Master:", "spec.pytorchReplicaSpecs: expected a mapping, found a list"),
         ("name: pytorch → name: 3", f"{MASTER}.template.spec.containers[0].name: expected text, found 3"),
+        ("command: → comand:", "template.spec.containers[0].comand: is not a known field; did you mean command?"),
         ("kind: → \tkind:", "is not valid YAML"),
     ],
 )  # fmt: skip

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -205,3 +208,14 @@ async def test_a_dry_run_stores_nothing() -> None:
     client = FakeClient()
     assert (await client.create(Pod, a_pod(), dry_run=True)).metadata.uid
     assert await client.list(Pod) == []
+
+
+def test_it_works_where_texts_are_not_utf_8_unless_said() -> None:
+    program = (
+        "from kfcore.api.crd import crd\n"
+        "from kfcore.testing import FakeClient\n"
+        "from kfcore_pytorch import PyTorchJob\n"
+        "FakeClient(crd(PyTorchJob))"
+    )
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", program], env=plain, check=True, timeout=300)
