@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.draws import Draws
 from kfcore.apiserver.storage import Change, Collection, Stored
 
 FIRST_NODE_PORT, LAST_NODE_PORT = 30000, 32767
@@ -13,8 +16,9 @@ _HEADLESS = "None"
 class Addresses:
     """Knows what the services in `collection` have."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, draws: Draws) -> None:
         self._collection = collection
+        self._draws = draws
         self._next_ip = _FIRST_IP
         self._next_port = FIRST_NODE_PORT
         self._ips: dict[str, str] = {}
@@ -29,6 +33,10 @@ class Addresses:
     def ip(self) -> str:
         """A cluster IP that nobody has."""
         self._look()
+        address = self._draws.draw(self._free_ip)
+        return address if address not in self._ips else self._free_ip()
+
+    def _free_ip(self) -> str:
         while True:
             number = self._next_ip
             self._next_ip = number + 1 if number + 2 < _IPS else _FIRST_IP
@@ -40,6 +48,10 @@ class Addresses:
         """A node port that nobody has."""
         self._look()
         taken = {port for port, _ in self._ports} | besides
+        port = self._draws.draw(partial(self._free_port, taken))
+        return port if port not in taken else self._free_port(taken)
+
+    def _free_port(self, taken: set[int]) -> int:
         for _ in range(FIRST_NODE_PORT, LAST_NODE_PORT + 1):
             self._next_port = self._next_port + 1 if self._next_port < LAST_NODE_PORT else FIRST_NODE_PORT
             if self._next_port not in taken:

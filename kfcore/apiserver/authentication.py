@@ -40,6 +40,17 @@ def service_account_user(namespace: str, name: str, uid: str = "", extra: Mappin
     return User(f"{ACCOUNT_PREFIX}{namespace}:{name}", groups, uid, extra)
 
 
+def user_info(user: User) -> dict[str, Any]:
+    """A user as the API writes one."""
+    info: dict[str, Any] = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return info
+
+
 class Authentication:
     """Knows the users of `tokens`, and signs and checks the tokens of service accounts with `key` (None: its own)."""
 

@@ -6,6 +6,7 @@ from functools import partial
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import (
+    admission_policy_rules,
     autoscaling,
     autoscaling_rules,
     batch,
@@ -25,7 +26,7 @@ from kfcore.apiserver import (
     service_rules,
     services,
     volumes,
-    webhooks,
+    webhook_rules,
     workload_rules,
     workloads,
 )
@@ -177,13 +178,13 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         ),
         "pods": Strategy(
             default=pods.default_pod,
-            on_create=_in_order(
+            admit=_in_order(
                 admission.give_account,
                 admission.resolve_priority,
                 admission.apply_runtime_class,
                 admission.keep_limits,
-                pods.admit_pod,
             ),
+            on_create=pods.admit_pod,
             validate=pod_rules.validate_pod,
             graceful=True,
             returns_deleted=True,
@@ -284,7 +285,8 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
             validate=volumes.validate_claim,
             generation=False,
             returns_deleted=True,
-            on_create=_in_order(admission.choose_storage_class, _initial_status(phase="Pending")),
+            admit=admission.choose_storage_class,
+            on_create=_initial_status(phase="Pending"),
         ),
         "persistentvolumes": Strategy(
             default=volumes.default_volume,
@@ -344,7 +346,7 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
         ),
         "priorityclasses.scheduling.k8s.io": Strategy(
             default=scheduling.default_priority_class,
-            on_create=admission.keep_one_default,
+            admit=admission.keep_one_default,
             validate=scheduling.validate_priority_class,
         ),
         **dict.fromkeys(
@@ -352,13 +354,16 @@ def strategies(admission: Admission, addresses: Addresses) -> dict[str, Strategy
                 "mutatingwebhookconfigurations.admissionregistration.k8s.io",
                 "validatingwebhookconfigurations.admissionregistration.k8s.io",
             ),
-            Strategy(default=webhooks.default_webhooks, validate=webhooks.validate_webhooks),
+            Strategy(default=webhook_rules.default_webhooks, validate=webhook_rules.validate_webhooks),
         ),
         "validatingadmissionpolicies.admissionregistration.k8s.io": Strategy(
-            default=webhooks.default_policy, validate=webhooks.validate_policy, on_create=_initial_status()
+            default=admission_policy_rules.default_policy,
+            validate=admission_policy_rules.validate_policy,
+            on_create=_initial_status(),
         ),
         "validatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(
-            default=webhooks.default_policy_binding, validate=webhooks.validate_policy_binding
+            default=admission_policy_rules.default_policy_binding,
+            validate=admission_policy_rules.validate_policy_binding,
         ),
         "certificatesigningrequests.certificates.k8s.io": Strategy(
             validate=policy_rules.validate_signing_request, generation=False, on_create=_initial_status()

@@ -67,13 +67,13 @@ class Expression:
             result = self._compiled.eval(data=data)
             plain = result.plain_value()
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-            raise EvaluationError(_in_words(str(error))) from error
+            raise EvaluationError(in_words(str(error))) from error
         if result.type().name() == "ERROR":
-            raise EvaluationError(_in_words(str(plain)))
+            raise EvaluationError(in_words(str(plain)))
         return plain
 
 
-def _in_words(text: str) -> str:
+def in_words(text: str) -> str:
     for pattern, replacement in _MESSAGES:
         if pattern.fullmatch(text):
             return pattern.sub(replacement, text)
@@ -163,19 +163,27 @@ def _compiled(text: str, signature_: str) -> cel.Expression:
 @cache
 def _environment(signature_: str) -> cel.Env:
     from cel_expr_python import cel
+
+    of_self = cel.Type(signature_)
+    return environment(self=of_self, oldSelf=of_self, __oldSelf=of_self, __hasOldSelf=cel.Type.BOOL)
+
+
+def environment(*libraries: cel.CelExtension, **variables: cel.Type) -> cel.Env:
+    """Kubernetes' CEL with these variables, and with further `libraries`."""
+    from cel_expr_python import cel
     from cel_expr_python.ext import ext_bindings, ext_math, ext_optional, ext_strings
 
     from kfcore.apiserver.cel_functions import library
 
-    of_self = cel.Type(signature_)
     return cel.NewEnv(
-        variables={"self": of_self, "oldSelf": of_self, "__oldSelf": of_self, "__hasOldSelf": cel.Type.BOOL},
+        variables=variables,
         extensions=[
             ext_optional.ExtOptional(),
             ext_strings.ExtStrings(),
             ext_math.ExtMath(),
             ext_bindings.ExtBindings(),
             library(),
+            *libraries,
         ],
     )
 

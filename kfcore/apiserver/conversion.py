@@ -68,6 +68,11 @@ def served(kind: ServedKind, stored: Stored) -> Manifest:
     return _serve(kind, stored.manifest)
 
 
+def converted(kind: ServedKind, other: ServedKind, manifest: Manifest) -> Manifest:
+    """An object of `kind` as `other`, another version of what is stored as one, has it."""
+    return _serve(other, to_storage(kind, manifest))
+
+
 def _serve(kind: ServedKind, manifest: Manifest) -> Manifest:
     api_version = kind.resource.api_version
     if manifest["apiVersion"] == api_version:

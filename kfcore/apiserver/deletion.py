@@ -29,6 +29,19 @@ class DeleteOptions(msgspec.Struct, frozen=True):
     uid: str = ""
     resource_version: str = ""
 
+    @property
+    def manifest(self) -> Manifest:
+        """As the API writes them."""
+        options: Manifest = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        if self.grace_period_seconds is not None:
+            options["gracePeriodSeconds"] = self.grace_period_seconds
+        demanded = {"uid": self.uid, "resourceVersion": self.resource_version}
+        if preconditions := {field: value for field, value in demanded.items() if value}:
+            options["preconditions"] = preconditions
+        if self.propagation:
+            options["propagationPolicy"] = self.propagation
+        return options
+
 
 def parse_options(body: Manifest, query: dict[str, str]) -> DeleteOptions:
     """Options from a DeleteOptions body and, where that is silent, the query."""

@@ -4,28 +4,28 @@ concurrency, generation, graceful deletion. `writing.py` calls it with decoded b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Protocol
 
 import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import metadata as meta
+from kfcore.apiserver.changes import arranged, counts, permitted
 from kfcore.apiserver.conversion import from_storage, to_storage
 from kfcore.apiserver.deletion import DeleteOptions, begin_deletion, check_preconditions
+from kfcore.apiserver.draws import Draws
 from kfcore.apiserver.garbage import GarbageCollector
-from kfcore.apiserver.identity import check_identity, check_namespace
+from kfcore.apiserver.identity import check_current, check_identity, check_namespace
 from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.ownership import Owner, managed
 from kfcore.apiserver.status import (
     FieldError,
     already_exists,
     bad_request,
-    conflict,
     forbidden,
     invalid,
-    invalid_value,
     not_found,
 )
 from kfcore.apiserver.storage import Collection, Storage, Stored
@@ -38,6 +38,20 @@ Change = Callable[[Manifest], Manifest]
 
 Demand = Callable[[Manifest, Manifest | None], None]
 """Raises Forbidden for an object (and, of an update, what it was) that whoever asks may not write."""
+
+
+class Gate(Protocol):
+    """What a client's request goes through (`gate.py`); the server's own changes do not."""
+
+    def mutate(self, manifest: Manifest, before: Manifest | None = None, *, unnamed: bool = False) -> Manifest | None:
+        """A copy of the object as others want it; None where they leave it. `unnamed`: its name was made up."""
+
+    def validate(self, manifest: Manifest, before: Manifest | None = None) -> None:
+        """Raises the refusal of an object that others do not want."""
+
+    def delete(self, before: Manifest, options: Manifest, *, dry_run: bool) -> None:
+        """Raises the refusal to delete an object."""
+
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _GENERATED = 5
@@ -72,6 +86,7 @@ class Objects:
         self.clock = clock
         self._strategies = strategies
         # Of a storage that goes on, a seed alone would give out the uids that it gave out before.
+        self.draws = Draws()
         self._random = Random(seed if seed is None or not storage.version else f"{seed} from {storage.version}")
         self.garbage = GarbageCollector(self)
         self.on_change: list[Callable[[ServedKind, Stored | None, Stored | None], None]] = []
@@ -81,16 +96,25 @@ class Objects:
     # ── names and times ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def now(self) -> str:
+        return self._now() if self.draws.idle else self.draws.draw(self._now)
+
+    def _now(self) -> str:
         return meta.timestamp(self.clock.now())
 
     def new_uid(self) -> str:
+        return self._new_uid() if self.draws.idle else self.draws.draw(self._new_uid)
+
+    def _new_uid(self) -> str:
         text = f"{self._random.getrandbits(128):032x}"
         variant = "89ab"[int(text[16], 16) & 3]
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
     def generated_name(self, prefix: str) -> str:
-        suffix = "".join(self._random.choices(_ALPHABET, k=_GENERATED))
+        suffix = self._suffix() if self.draws.idle else self.draws.draw(self._suffix)
         return prefix[: _NAME_LIMIT - _GENERATED] + suffix
+
+    def _suffix(self) -> str:
+        return "".join(self._random.choices(_ALPHABET, k=_GENERATED))
 
     def _free_name(self, kind: ServedKind, namespace: str, prefix: str) -> str:
         """Of a few generated names the first that nobody has; the last where all are taken."""
@@ -128,29 +152,34 @@ class Objects:
         unknown: Callable[[list[str]], None] | None = None,
         trusted: bool = False,
         demand: Demand | None = None,
+        gate: Gate | None = None,
     ) -> Stored:
         """Store a new object. `manifest` is taken over and changed; `uid` is for objects from elsewhere.
 
         `owner` owns the fields that the object has before the server adds its own. `unknown` is told the places of
         fields that the kind does not have. `trusted`: what its kind's rules would say is known, and good. `demand` may
-        refuse what would be stored.
+        refuse what would be stored, and those behind `gate` may change it, too.
         """
         resource, strategy = kind.resource, self.strategy(kind)
         metadata = meta.clean(manifest, resource)
         check_namespace(kind, namespace, metadata)
         if metadata.get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
-        if not metadata.get("name") and metadata.get("generateName"):
+        unnamed = not metadata.get("name") and bool(metadata.get("generateName"))
+        if unnamed:
             metadata["name"] = self._free_name(kind, namespace, metadata["generateName"])
-        for field in ("uid", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+        for field in (
+            "uid",
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+            "creationTimestamp",
+        ):
             metadata.pop(field, None)
         if resource.namespaced:
             self._check_may_create_in(kind, namespace, metadata.get("name", ""))
-        if strategy.generation:
-            metadata["generation"] = 1
-        metadata["uid"] = uid or self.new_uid()
-        metadata["creationTimestamp"] = self.now()
-        manifest = self._arrange(kind, metadata, manifest)
+        manifest = arranged(kind, metadata, manifest)
         if kind.status and not strategy.keeps_status:
             manifest.pop("status", None)
         dropped = strategy.decode(manifest)
@@ -159,12 +188,27 @@ class Objects:
         strategy.default(manifest)
         if owner is not None and (entries := managed(kind, owner, None, manifest)):
             manifest["metadata"]["managedFields"] = entries
+        strategy.admit(manifest)
+        if gate is not None and (wanted := gate.mutate(manifest, unnamed=unnamed)) is not None:
+            metadata = meta.clean(wanted, resource)
+            check_namespace(kind, namespace, metadata)
+            manifest = arranged(kind, metadata, wanted)
+            strategy.decode(manifest)
+            strategy.default(manifest)
+            strategy.admit(manifest)
+        metadata = manifest["metadata"]
+        if strategy.generation:
+            metadata["generation"] = 1
+        metadata["uid"] = uid or self.new_uid()
+        metadata["creationTimestamp"] = self.now()
         strategy.on_create(manifest)
         errors = meta.validate(manifest["metadata"], strategy.names, custom=kind.custom)
         if not trusted:
             errors += strategy.validate(manifest, None)
         if errors:
             raise invalid(resource, metadata.get("name", ""), errors)
+        if gate is not None:
+            gate.validate(manifest)
         for check in self.checks:
             check(kind, manifest)
         if demand is not None:
@@ -192,11 +236,6 @@ class Objects:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             raise forbidden(kind.resource, name, why, cause)
 
-    def _arrange(self, kind: ServedKind, metadata: Manifest, manifest: Mapping[str, Any]) -> Manifest:
-        resource = kind.resource
-        rest = {key: value for key, value in manifest.items() if key not in ("kind", "apiVersion", "metadata")}
-        return {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata, **rest}
-
     # ── update ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def update(
@@ -213,11 +252,12 @@ class Objects:
         unknown: Callable[[list[str]], None] | None = None,
         validate: Callable[[Manifest, Manifest], list[FieldError]] | None = None,
         demand: Demand | None = None,
+        gate: Gate | None = None,
     ) -> Stored:
         """Store what `change` makes of an object; unchanged objects keep their version. `replaces`: a PUT.
 
-        `owner` becomes the owner of the fields that change; `unknown` and `demand` are as for `create`. A subresource
-        with rules of its own brings them as `validate`, in place of the kind's.
+        `owner` becomes the owner of the fields that change; `unknown`, `demand` and `gate` are as for `create`. A
+        subresource with rules of its own brings them as `validate`, in place of the kind's.
         """
         resource, strategy = kind.resource, self.strategy(kind)
         collection = self.collection(kind)
@@ -225,45 +265,28 @@ class Objects:
         before = from_storage(kind, previous)
         wanted = change(from_storage(kind, previous))
         metadata = meta.clean(wanted, resource)
-        self._check_identity(kind, namespace, name, metadata, previous, replaces=replaces)
-        manifest = self._arrange(kind, metadata, wanted)
+        check_identity(kind, namespace, name, metadata)
+        check_current(kind, metadata, previous, replaces=replaces, unconditional=strategy.unconditional_update)
         errors = meta.carry_over(metadata, previous)
         metadata["resourceVersion"] = before["metadata"]["resourceVersion"]
-        if subresource == "status" and kind.custom:
-            given = metadata.get("managedFields")
-            manifest = {**before, "metadata": dict(before["metadata"])}
-            if given is not None:
-                manifest["metadata"]["managedFields"] = given
-            if "status" in wanted:
-                manifest["status"] = wanted["status"]
-            else:
-                manifest.pop("status", None)
-        elif subresource == "status":
-            kept = {key: value for key, value in before.items() if key not in ("metadata", "status")}
-            metadata["ownerReferences"] = before["metadata"].get("ownerReferences", [])
-            if not metadata["ownerReferences"]:
-                del metadata["ownerReferences"]
-            manifest = {"kind": "", "apiVersion": "", "metadata": metadata, **kept}
-            if "status" in wanted:
-                manifest["status"] = wanted["status"]
-        elif subresource != "binding" and kind.status and not strategy.keeps_status:
-            if "status" in before:
-                manifest["status"] = before["status"]
-            else:
-                manifest.pop("status", None)
+        manifest = permitted(kind, strategy, subresource, metadata, wanted, before)
         dropped = strategy.decode(manifest)
         if unknown is not None:
             unknown(dropped)
-        strategy.default(manifest)
-        if not subresource:
-            strategy.on_update(manifest, before)
-        if strategy.generation and subresource != "binding" and self._counts(strategy, subresource, manifest, before):
-            manifest["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
+        self._settle(strategy, subresource, manifest, before)
         if owner is not None:
             entries = managed(kind, owner, before, manifest, subresource=subresource)
             manifest["metadata"].pop("managedFields", None)
             if entries:
                 manifest["metadata"]["managedFields"] = entries
+        if gate is not None and (wanted_by_others := gate.mutate(manifest, before)) is not None:
+            metadata = meta.clean(wanted_by_others, resource)
+            check_identity(kind, namespace, name, metadata)
+            errors += meta.carry_over(metadata, previous)
+            metadata["resourceVersion"] = before["metadata"]["resourceVersion"]
+            manifest = permitted(kind, strategy, subresource, metadata, wanted_by_others, before)
+            strategy.decode(manifest)
+            self._settle(strategy, subresource, manifest, before)
         if unfit := meta.validate(manifest["metadata"], strategy.names, custom=kind.custom):
             again = not kind.custom and resource.kind in _LOOKED_AT_WHOLE
             errors += meta.repeated(unfit, times=4 if again else 3)
@@ -271,6 +294,8 @@ class Objects:
             errors += (validate or strategy.validate)(manifest, before)
         if errors:
             raise invalid(resource, name, errors)
+        if gate is not None:
+            gate.validate(manifest, before)
         if demand is not None:
             demand(manifest, before)
         manifest = to_storage(kind, manifest)
@@ -287,44 +312,33 @@ class Objects:
         return stored
 
     @staticmethod
-    def _counts(strategy: Strategy, subresource: str, manifest: Manifest, before: Manifest) -> bool:
-        """Whether a change is one of the object's generation."""
-        if _spec_of(manifest) != _spec_of(before):
-            return True
-        annotations = [one["metadata"].get("annotations") for one in (manifest, before)]
-        return strategy.counts_annotations and not subresource and annotations[0] != annotations[1]
-
-    def _check_identity(
-        self, kind: ServedKind, namespace: str, name: str, metadata: Manifest, previous: Stored, *, replaces: bool
-    ) -> None:
-        resource = kind.resource
-        check_identity(kind, namespace, name, metadata)
-        version = metadata.get("resourceVersion")
-        if replaces and (uid := metadata.get("uid")) not in (None, previous.uid):
-            place = "/".join(filter(None, ("/registry", resource.qualified_plural, namespace, name)))
-            raise conflict(
-                resource,
-                name,
-                f"StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, AdditionalErrorMsg: "
-                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {previous.uid}",
-            )
-        if not version or version == "0":
-            if not self.strategy(kind).unconditional_update:
-                error = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
-                raise invalid(resource, name, [error], by_plural=True)
-        elif version != str(previous.version):
-            raise conflict(resource, name)
+    def _settle(strategy: Strategy, subresource: str, manifest: Manifest, before: Manifest) -> None:
+        """Give a changed object its defaults, and what its kind makes of a change."""
+        strategy.default(manifest)
+        if not subresource:
+            strategy.on_update(manifest, before)
+        if strategy.generation and subresource != "binding" and counts(strategy, subresource, manifest, before):
+            manifest["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
 
     # ── delete ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def delete(
-        self, kind: ServedKind, namespace: str, name: str, options: DeleteOptions, *, dry_run: bool = False
+        self,
+        kind: ServedKind,
+        namespace: str,
+        name: str,
+        options: DeleteOptions,
+        *,
+        dry_run: bool = False,
+        gate: Gate | None = None,
     ) -> Deletion:
         """Delete an object, or begin to: finalizers, dependents and grace periods may keep it for now."""
         previous = self.read(kind, namespace, name)
         if kind.storage == "namespaces" and name in _IMMORTAL:
             raise forbidden(kind.resource, name, "this namespace may not be deleted")
         check_preconditions(kind.resource, previous, options)
+        if gate is not None:
+            gate.delete(from_storage(kind, previous), options.manifest, dry_run=dry_run)
         pending = begin_deletion(self.strategy(kind), previous, options, self.clock.now())
         if pending is None:
             return Deletion(previous, gone=False)
@@ -364,8 +378,3 @@ def _last_seen(manifest: Manifest, removed: Stored) -> Stored:
     """What the caller whose request removed an object is answered with: the object as that request left it."""
     metadata = {**manifest["metadata"], "resourceVersion": str(removed.version)}
     return Stored({**manifest, "metadata": metadata}, b"", removed.version)
-
-
-def _spec_of(manifest: Manifest) -> Manifest:
-    """What counts for the generation: everything but metadata and status."""
-    return {key: value for key, value in manifest.items() if key not in ("kind", "apiVersion", "metadata", "status")}

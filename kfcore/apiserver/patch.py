@@ -40,21 +40,26 @@ def json_patch(document: Any, operations: list[dict[str, Any]]) -> Any:
         raise RequestEntityTooLarge(
             f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"
         )
-    copied = 0
     try:
-        for operation in operations:
-            if operation.get("op") == "copy":
-                source = encode_json(_find(document, _pointer(operation.get("from"))))
-                copied += len(source)
-                if copied > COPIED_LIMIT:
-                    raise PatchFailed("copies too much")
-                document = _add(document, _pointer(operation.get("path")), decode_json(source))
-            else:
-                document = _apply(document, operation)
+        return patched(document, operations)
     except PatchFailed as error:
         raise Invalid(
             "the server rejected our request due to an error in our request", details=StatusDetails()
         ) from error
+
+
+def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
+    """The same, of any number. Raises PatchFailed."""
+    copied = 0
+    for operation in operations:
+        if operation.get("op") == "copy":
+            source = encode_json(_find(document, _pointer(operation.get("from"))))
+            copied += len(source)
+            if copied > COPIED_LIMIT:
+                raise PatchFailed("copies too much")
+            document = _add(document, _pointer(operation.get("path")), decode_json(source))
+        else:
+            document = _apply(document, operation)
     return document
 
 

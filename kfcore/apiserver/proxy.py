@@ -50,6 +50,20 @@ async def respond(route: Route, request: Request, objects: Objects, processes: P
         raise ServiceUnavailable(f"error trying to reach service: {error}") from error
 
 
+async def connect_service(
+    objects: Objects, processes: PodProcesses | None, namespace: str, name: str, port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to what is behind a port of a Service. Raises ApiError, OSError."""
+    services = objects.kinds.at("", "v1", "services")
+    assert services is not None
+    if objects.collection(services).get(namespace, name) is None:
+        raise ServiceUnavailable(f'service "{name}" not found')
+    pod, number = _behind_service(Route(services, namespace, name), name, str(port), objects)
+    if processes is None:
+        raise ServiceUnavailable("no kubelet runs the containers of pods: this API server runs without one")
+    return await processes.connect(pod, number)
+
+
 def _parts(text: str) -> tuple[str, str]:
     """Name and port of `[scheme:]name[:port]`."""
     match text.split(":"):

@@ -10,7 +10,7 @@ from typing import Any
 from kfcore.api.codec import encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
-from kfcore.apiserver.authentication import ISSUER, Authentication, User
+from kfcore.apiserver.authentication import ISSUER, Authentication, User, user_info
 from kfcore.apiserver.authorization import Attributes, Authorizer, user_of
 from kfcore.apiserver.request import Request, Response
 from kfcore.apiserver.routes import Route
@@ -42,7 +42,7 @@ class Reviews:
                 rules = self._authorizer().rules(user_of(request), str(spec.get("namespace") or ""))
                 status = {"resourceRules": rules.resources, "nonResourceRules": rules.paths, "incomplete": False}
             case "SelfSubjectReview":
-                status = {"userInfo": _user_info(user_of(request))}
+                status = {"userInfo": user_info(user_of(request))}
             case "TokenReview":
                 status = self._token(spec)
             case _:
@@ -76,7 +76,7 @@ class Reviews:
         user = self._authentication.authenticate(token)
         if user is None:
             return {"authenticated": False, "user": {}, "error": "the token is none of this server's, or has run out"}
-        return {"authenticated": True, "user": _user_info(user), "audiences": spec.get("audiences") or [ISSUER]}
+        return {"authenticated": True, "user": user_info(user), "audiences": spec.get("audiences") or [ISSUER]}
 
 
 def _problems(route: Route, body: Manifest, spec: Manifest) -> Iterator[FieldError]:
@@ -114,12 +114,3 @@ def _text(values: Manifest, field: str) -> str:
     if not isinstance(value, str):
         raise bad_request(f"{field}: expected a string")
     return value
-
-
-def _user_info(user: User) -> Manifest:
-    info: Manifest = {"username": user.name, "groups": list(user.groups)}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info

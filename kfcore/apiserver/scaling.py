@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from kfcore.api.codec import encode_json
+from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver import shapes
@@ -19,6 +19,7 @@ from kfcore.apiserver.apply_checks import check_applied, read_applied
 from kfcore.apiserver.bodies import check_kind, media_type, read_json
 from kfcore.apiserver.conversion import served
 from kfcore.apiserver.field_validation import FieldValidation
+from kfcore.apiserver.gate import Gate
 from kfcore.apiserver.identity import check_identity
 from kfcore.apiserver.kinds import ScalePaths, ServedKind
 from kfcore.apiserver.metadata import clean
@@ -46,7 +47,7 @@ class Scales:
     def read(self, route: Route, request: Request) -> Response:
         return self._answer(route.kind, self._objects.read(route.kind, route.namespace, route.name), request)
 
-    def write(self, route: Route, request: Request, *, dry_run: bool) -> Response:
+    def write(self, route: Route, request: Request, gate: Gate | None = None, *, dry_run: bool) -> Response:
         """A PUT or PATCH."""
         kind = route.kind
         if kind.scale is None:
@@ -61,6 +62,7 @@ class Scales:
             dry_run=dry_run,
             subresource="scale",
             owner=None if applies else owner_of(request, self._objects.now()),
+            gate=None if gate is None else _ScaleGate(kind, kind.scale, gate),
         )
         return self._answer(kind, stored, request)
 
@@ -115,6 +117,29 @@ class Scales:
                 raise _of_scale(error, paths) from error
 
         return change
+
+
+class _ScaleGate:
+    """Who is asked about a Scale sees that, and not what it scales."""
+
+    def __init__(self, kind: ServedKind, paths: ScalePaths, gate: Gate) -> None:
+        self._kind = kind
+        self._paths = paths
+        self._gate = gate
+
+    def mutate(self, manifest: Manifest, before: Manifest | None = None, *, unnamed: bool = False) -> Manifest | None:
+        wanted = self._gate.mutate(scale_of(self._kind, manifest), before and scale_of(self._kind, before))
+        if wanted is None:
+            return None
+        made: Manifest = decode_json(encode_json(manifest))
+        put(made, self._paths.spec_replicas, (wanted.get("spec") or {}).get("replicas", 0))
+        return made
+
+    def validate(self, manifest: Manifest, before: Manifest | None = None) -> None:
+        self._gate.validate(scale_of(self._kind, manifest), before and scale_of(self._kind, before))
+
+    def delete(self, before: Manifest, options: Manifest, *, dry_run: bool) -> None:
+        raise AssertionError("a Scale is not deleted")
 
 
 def _wanted(request: Request) -> Callable[[Manifest], Manifest]:

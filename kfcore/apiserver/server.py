@@ -32,9 +32,12 @@ from kfcore.apiserver.authorization import (
     user_of,
 )
 from kfcore.apiserver.catalogue import builtin_kinds
+from kfcore.apiserver.connecting import CONNECTED, connect_options
 from kfcore.apiserver.crd import CustomKinds
 from kfcore.apiserver.definitions import crd_strategy
 from kfcore.apiserver.escalation import GROUP as RBAC_GROUP
+from kfcore.apiserver.gate import Gate
+from kfcore.apiserver.gatekeeper import Gatekeeper
 from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.logs import PodLogs
 from kfcore.apiserver.metrics import GROUP as METRICS_GROUP
@@ -42,6 +45,7 @@ from kfcore.apiserver.metrics import Measures, Metrics
 from kfcore.apiserver.objects import Demand, Objects
 from kfcore.apiserver.openapi import OpenApi
 from kfcore.apiserver.options import check_options, flag
+from kfcore.apiserver.proxy import connect_service
 from kfcore.apiserver.quotas import Quotas
 from kfcore.apiserver.reading import Reading
 from kfcore.apiserver.representation import Representation, as_yaml, negotiate, prefers_yaml
@@ -102,7 +106,7 @@ class ApiServer:
         self.storage = Storage()
         self._journal = None if data_dir is None else _journal(self.storage, data_dir)
         self.objects = Objects(self.kinds, self.storage, self.strategy, self.clock, seed)
-        self._addresses = Addresses(self.storage.collection("services"))
+        self._addresses = Addresses(self.storage.collection("services"), self.objects.draws)
         self._builtin = builtin.strategies(Admission(self.objects, service_accounts=service_accounts), self._addresses)
         self._strategies: dict[Resource, Strategy] = {}
         self.objects.checks.append(Quotas(self.objects).check)
@@ -117,6 +121,8 @@ class ApiServer:
         reviews = Reviews(self._authentication, lambda: self._authorizer)
         self._writing = Writing(self.objects, self._reading, reviews, self._demands)
         self._subresources = Subresources(self.objects, self._writing, self._authentication, pod_logs, pod_processes)
+        connect = partial(connect_service, self.objects, pod_processes)
+        self._gatekeeper = Gatekeeper(self.objects, lambda: self._authorizer, connect)
         if self._journal is not None:
             self._recover(self._journal)
         namespaces = self.kinds.at("", "v1", "namespaces")
@@ -133,6 +139,7 @@ class ApiServer:
         """Serve what was stored, and hear of what could not be."""
         self.custom.restore()
         self.objects.garbage.restore()
+        self._gatekeeper.refresh()
         self._reading.settle = journal.settle
 
         def undone(collection: Collection, change: Change) -> None:
@@ -140,6 +147,7 @@ class ApiServer:
                 stream.cut_off()  # it may have taken in what is no more; its client lists again
             self.custom.undone(collection, change)
             self._addresses.forget()
+            self._gatekeeper.refresh()
 
         journal.on_undone.append(undone)
 
@@ -196,32 +204,47 @@ class ApiServer:
             return await self._elsewhere(request)
         if request.query or request.method == "PATCH":
             check_options(request)
-        if route.subresource and route.subresource != "status":
+        if self._gatekeeper.active and (request.method != "GET" or route.subresource in CONNECTED):
+            answer = await self._gated(route, request)
+        elif route.subresource and route.subresource != "status":
             return await self._subresources.handle(route, request)
-        if route.kind.resource.kind == "Binding" and request.method == "POST" and route.namespace and not route.name:
-            return self._subresources.bind_named(route, request)
-        answer = self._act(route, request)
+        else:
+            answer = self._act(route, request)
         if route.kind.deprecation:
             told = [answer.headers["warning"]] if "warning" in answer.headers else []
             answer.headers["warning"] = ", ".join([*told, f"299 - {json.dumps(route.kind.deprecation)}"])
         return answer
 
-    def _act(self, route: Route, request: Request) -> Response:
+    async def _gated(self, route: Route, request: Request) -> Response:
+        """The answer, once the webhooks and policies that there are have let the request pass."""
+        if route.subresource in CONNECTED:
+            options = connect_options(route, request)
+            warnings = await self._gatekeeper.admit(route, request, lambda gate: gate.connect(options))
+            answer = await self._subresources.handle(route, request)
+            answer.headers.update({"warning": ", ".join(warnings)} if warnings else {})
+            return answer
+        return await self._gatekeeper.take(route, request, lambda gate: self._act(route, request, gate))
+
+    def _act(self, route: Route, request: Request, gate: Gate | None = None) -> Response:
+        if route.subresource and route.subresource != "status":
+            return self._subresources.act(route, request, gate)
+        if route.kind.resource.kind == "Binding" and request.method == "POST" and route.namespace and not route.name:
+            return self._subresources.bind_named(route, request, gate)
         if request.method == "GET":
             return self._read(route, request)
         if request.headers.get("accept", "*/*") not in _PLAIN:
             self._view(route, request)  # which is refused before anything is written
         match request.method:
             case "POST":
-                return self._writing.create(route, request)
+                return self._writing.create(route, request, gate)
             case "PUT":
                 if self._writing.creates(route):  # which takes leave to create, besides that to update
                     demand(self._authorizer, msgspec.structs.replace(attributes_of(request, route), verb="create"))
-                return self._writing.replace(route, request)
+                return self._writing.replace(route, request, gate)
             case "PATCH":
-                return self._writing.patch(route, request)
+                return self._writing.patch(route, request, gate)
             case "DELETE":
-                return self._writing.delete(route, request)
+                return self._writing.delete(route, request, gate)
             case _:
                 raise method_not_allowed()
 

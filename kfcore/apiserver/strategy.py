@@ -41,8 +41,8 @@ class Strategy(msgspec.Struct, frozen=True):
     """What one kind does differently.
 
     `decode` drops, in place, what the kind's types do not know, and returns the places of it; `default` fills in, in
-    place, an object of any version of the kind. `on_create` runs on creation alone, when the client's status is gone;
-    `on_update` on updates alone, with the object as it was.
+    place, an object of any version of the kind. `admit` and then `on_create` run on creation alone, when the client's
+    status is gone: what `admit` does, webhooks see. `on_update` runs on updates alone, with the object as it was.
     `validate` gets the object as it would be stored and, for an update, as it was. `finalizer` is put on when a
     deletion begins. `created_by_update`: a PUT may create. `counts_annotations`: the generation grows with changed
     annotations, too.
@@ -50,6 +50,7 @@ class Strategy(msgspec.Struct, frozen=True):
 
     decode: Decode = _nothing_unknown
     default: Default = _nothing
+    admit: Default = _nothing
     on_create: Default = _nothing
     on_update: Update = _nothing_changes
     validate: Validate = _no_errors

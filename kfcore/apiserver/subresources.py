@@ -15,6 +15,7 @@ from kfcore.apiserver.bodies import check_kind, media_type, read_json
 from kfcore.apiserver.conversion import served
 from kfcore.apiserver.deletion import parse_options
 from kfcore.apiserver.eviction import demand_budget
+from kfcore.apiserver.gate import Gate
 from kfcore.apiserver.logs import PodLogs
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.ownership import owner_of
@@ -56,46 +57,52 @@ class Subresources:
         self._pod_processes = pod_processes
 
     async def handle(self, route: Route, request: Request) -> Response:
+        """The answer, where others have a part in it: a log's keeper, or what listens in a pod."""
+        match route.kind.resource.plural, route.subresource, request.method:
+            case "pods", "log", "GET":
+                pod = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
+                return await logs.respond(request, pod, self._pod_logs)
+            case "pods" | "services", "proxy", _:
+                return await proxy.respond(route, request, self._objects, self._pod_processes)
+        return self.act(route, request)
+
+    def act(self, route: Route, request: Request, gate: Gate | None = None) -> Response:
+        """The answer to everything else, given at once."""
         match route.kind.resource.plural, route.subresource, request.method:
             case _, "scale", "GET":
                 return self._scales.read(route, request)
             case _, "scale", "PUT" | "PATCH":
-                return self._scales.write(route, request, dry_run=dry_run(request))
-            case "pods", "log", "GET":
-                pod = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
-                return await logs.respond(request, pod, self._pod_logs)
+                return self._scales.write(route, request, gate, dry_run=dry_run(request))
             case "pods", "exec" | "attach" | "portforward", "GET" | "POST":
                 pod = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
                 return streaming.respond(route.subresource, request, pod, self._pod_processes)
             case "serviceaccounts", "token", "POST":
                 account = served(route.kind, self._objects.read(route.kind, route.namespace, route.name))
-                return token_request.respond(request, account, self._objects, self._authentication)
+                return token_request.respond(request, account, self._objects, self._authentication, gate)
             case "pods", "binding", "POST":
-                return self._bind(route, request)
+                return self._bind(route, request, gate)
             case "pods", "eviction", "POST":
-                return self._evict(route, request)
+                return self._evict(route, request, gate)
             case "pods", "ephemeralcontainers" | "resize", "GET":
                 return self._writing.answer(
                     route.kind, self._objects.read(route.kind, route.namespace, route.name), request
                 )
-            case "pods" | "services", "proxy", _:
-                return await proxy.respond(route, request, self._objects, self._pod_processes)
             case "pods", "ephemeralcontainers" | "resize", "PUT" | "PATCH":
-                return self._change_pod(route, request)
+                return self._change_pod(route, request, gate)
             case "certificatesigningrequests", "approval", "GET":
                 stored = self._objects.read(route.kind, route.namespace, route.name)
                 return self._writing.answer(route.kind, stored, request)
             case "certificatesigningrequests", "approval", "PUT":
-                return self._approve(route, request)
+                return self._approve(route, request, gate)
             case "namespaces", "finalize", "PUT":
-                return self._finalize(route, request)
+                return self._finalize(route, request, gate)
         if not any(sub.name == route.subresource for sub in route.kind.subresources):
             raise no_such_resource()
         raise method_not_allowed()
 
     # ── pods ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def bind_named(self, route: Route, request: Request) -> Response:
+    def bind_named(self, route: Route, request: Request, gate: Gate | None = None) -> Response:
         """`POST …/bindings`: which pod, the body says."""
         pods = self._objects.kinds.at("", "v1", "pods")
         assert pods is not None
@@ -103,10 +110,12 @@ class Subresources:
         name = metadata.get("name") if isinstance(metadata, dict) else None
         if not isinstance(name, str) or not name:
             raise invalid(_BINDING, "", [required("metadata.name", "name or generateName is required")])
-        return self._bind(Route(pods, route.namespace, name, "binding"), request)
+        return self._bind(Route(pods, route.namespace, name, "binding"), request, gate)
 
-    def _bind(self, route: Route, request: Request) -> Response:
+    def _bind(self, route: Route, request: Request, gate: Gate | None) -> Response:
         body = check_kind(_BINDING, read_json(request.body, "Binding"), custom=False)
+        if gate is not None:
+            body = gate.post(body)
         named = body.get("metadata")
         if isinstance(named, dict) and named.get("name") not in (None, "", route.name):
             raise bad_request("name in URL does not match name in Binding object")
@@ -146,7 +155,7 @@ class Subresources:
         )
         return _success(201)
 
-    def _evict(self, route: Route, request: Request) -> Response:
+    def _evict(self, route: Route, request: Request, gate: Gate | None) -> Response:
         body = check_kind(_EVICTION, read_json(request.body, "Eviction"), custom=False)
         options: Any = body.get("deleteOptions") or {}
         if not isinstance(options, dict):
@@ -154,6 +163,8 @@ class Subresources:
         metadata = body.get("metadata") or {}
         if not isinstance(metadata, dict) or metadata.get("name") != route.name:
             raise bad_request("name in URL does not match name in Eviction object")
+        if gate is not None:
+            gate.post(body)
         dry = dry_run(request, options)
         pod = self._objects.read(route.kind, route.namespace, route.name).manifest
         demand_budget(self._objects, pod)
@@ -177,7 +188,7 @@ class Subresources:
         )
         return {**pod, "status": {**pod["status"], "conditions": conditions}}
 
-    def _change_pod(self, route: Route, request: Request) -> Response:
+    def _change_pod(self, route: Route, request: Request, gate: Gate | None) -> Response:
         kind, part = route.kind, route.subresource
         patcher = None if request.method == "PUT" else Patcher(kind, media_type(request), request.body)
         body = {} if patcher else self._writing.manifest(kind, request)
@@ -198,12 +209,13 @@ class Subresources:
                 dry_run=dry_run(request),
                 owner=owner_of(request, self._objects.now()),
                 validate=partial(pod_changes.validate_change, part),
+                gate=gate,
             )
         return self._writing.answer(kind, stored, request)
 
     # ── certificates ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _approve(self, route: Route, request: Request) -> Response:
+    def _approve(self, route: Route, request: Request, gate: Gate | None) -> Response:
         """Conditions are what this is for; nothing else of the body counts."""
         body = self._writing.manifest(route.kind, request)
 
@@ -220,17 +232,17 @@ class Subresources:
             metadata = {**csr["metadata"], "resourceVersion": version or csr["metadata"]["resourceVersion"]}
             return {**csr, "metadata": metadata, "status": {**(csr.get("status") or {}), "conditions": conditions}}
 
-        stored = self._objects.update(route.kind, "", route.name, change, subresource="status")
+        stored = self._objects.update(route.kind, "", route.name, change, subresource="status", gate=gate)
         return self._writing.answer(route.kind, stored, request)
 
     # ── namespaces ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _finalize(self, route: Route, request: Request) -> Response:
+    def _finalize(self, route: Route, request: Request, gate: Gate | None) -> Response:
         body = self._writing.manifest(route.kind, request)
         if isinstance(spec := body.get("spec"), dict) and not spec.get("finalizers"):
             spec.pop("finalizers", None)
         stored = self._objects.update(
-            route.kind, route.namespace, route.name, lambda _: body, subresource="finalize", replaces=True
+            route.kind, route.namespace, route.name, lambda _: body, subresource="finalize", replaces=True, gate=gate
         )
         return self._writing.answer(route.kind, stored, request)
 

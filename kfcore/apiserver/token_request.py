@@ -10,6 +10,7 @@ from kfcore.api.meta import Manifest
 from kfcore.api.resource import Resource
 from kfcore.apiserver.authentication import ISSUER, Authentication
 from kfcore.apiserver.bodies import check_kind, read_json
+from kfcore.apiserver.gate import Gate
 from kfcore.apiserver.metadata import timestamp
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.request import Request, Response
@@ -19,9 +20,17 @@ TOKEN_REQUEST = Resource("authentication.k8s.io", "v1", "TokenRequest", "tokenre
 DEFAULT_SECONDS, LEAST_SECONDS, MOST_SECONDS = 3600, 600, 1 << 32
 
 
-def respond(request: Request, account: Manifest, objects: Objects, authentication: Authentication) -> Response:
+def respond(
+    request: Request,
+    account: Manifest,
+    objects: Objects,
+    authentication: Authentication,
+    gate: Gate | None = None,
+) -> Response:
     """Raises Invalid for a time out of range, NotFound and Conflict for a pod that is not there (any more)."""
     body = check_kind(TOKEN_REQUEST, read_json(request.body, "TokenRequest"), custom=False)
+    if gate is not None:
+        body = gate.post(body)
     spec: Any = body.get("spec") or {}
     if not isinstance(spec, dict):
         raise bad_request("TokenRequest.spec: expected an object")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver import apply
@@ -11,6 +12,7 @@ from kfcore.apiserver.bodies import check_kind, media_type, read_json, read_yaml
 from kfcore.apiserver.conversion import served, served_bytes
 from kfcore.apiserver.deletion import DeleteOptions, parse_options
 from kfcore.apiserver.field_validation import FieldValidation
+from kfcore.apiserver.gate import Gate
 from kfcore.apiserver.identity import check_identity
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.objects import Demand, Objects
@@ -30,7 +32,7 @@ from kfcore.apiserver.status import (
     invalid,
     method_not_allowed,
 )
-from kfcore.apiserver.storage import Stored
+from kfcore.apiserver.storage import Key, Stored
 from kfcore.client.errors import NotFound, UnsupportedMediaType
 
 
@@ -102,15 +104,17 @@ class Writing:
 
     # ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def create(self, route: Route, request: Request) -> Response:
+    def create(self, route: Route, request: Request, gate: Gate | None = None) -> Response:
         if route.name or (route.kind.resource.namespaced and not route.namespace):
             raise method_not_allowed()
         manifest, validation = self._read(route.kind, request)
         if route.kind.create_only:
-            return self._reviews.answer(route, manifest, request)
-        return self._create(route, request, manifest, validation)
+            return self._reviews.answer(route, gate.post(manifest) if gate else manifest, request)
+        return self._create(route, request, manifest, validation, gate)
 
-    def _create(self, route: Route, request: Request, manifest: Manifest, validation: FieldValidation) -> Response:
+    def _create(
+        self, route: Route, request: Request, manifest: Manifest, validation: FieldValidation, gate: Gate | None
+    ) -> Response:
         dry = dry_run(request)
         owner = owner_of(request, self._objects.now())
         stored = self._objects.create(
@@ -121,6 +125,7 @@ class Writing:
             owner=owner,
             unknown=validation.unknown,
             demand=self._demands(request, route.kind),
+            gate=gate,
         )
         return self.answer(route.kind, stored, request, 201, validation)
 
@@ -129,14 +134,14 @@ class Writing:
         may = self._objects.strategy(route.kind).created_by_update and not route.subresource
         return may and self._objects.collection(route.kind).get(route.namespace, route.name) is None
 
-    def replace(self, route: Route, request: Request) -> Response:
+    def replace(self, route: Route, request: Request, gate: Gate | None = None) -> Response:
         if not route.name:
             raise method_not_allowed()
         body, validation = self._read(route.kind, request)
         if isinstance(metadata := body.get("metadata") or {}, dict):
             check_identity(route.kind, route.namespace, route.name, metadata)
         if self.creates(route):
-            return self._create(route, request, body, validation)
+            return self._create(route, request, body, validation, gate)
         stored = self._objects.update(
             route.kind,
             route.namespace,
@@ -148,14 +153,15 @@ class Writing:
             owner=owner_of(request, self._objects.now()),
             unknown=validation.unknown,
             demand=self._demands(request, route.kind),
+            gate=gate,
         )
         return self.answer(route.kind, stored, request, validation=validation)
 
-    def patch(self, route: Route, request: Request) -> Response:
+    def patch(self, route: Route, request: Request, gate: Gate | None = None) -> Response:
         if not route.name:
             raise method_not_allowed()
         if media_type(request) == APPLY:
-            return self._apply(route, request)
+            return self._apply(route, request, gate)
         patcher = Patcher(route.kind, media_type(request), request.body)
         validation = FieldValidation(request, route.kind, patcher.refusal)
         validation.check_patch(request.body, patcher.patch)
@@ -176,10 +182,11 @@ class Writing:
                 owner=owner_of(request, self._objects.now()),
                 unknown=validation.unknown,
                 demand=self._demands(request, route.kind),
+                gate=gate,
             )
         return self.answer(route.kind, stored, request, validation=validation)
 
-    def _apply(self, route: Route, request: Request) -> Response:
+    def _apply(self, route: Route, request: Request, gate: Gate | None) -> Response:
         kind, query = route.kind, request.query
         validation = FieldValidation(request, kind)
         body = read_applied(kind, route.name, request.body, validation)
@@ -201,7 +208,7 @@ class Writing:
                 raise conflict(kind.resource, route.name, why)
             manifest = applier.create(body)
             stored = self._objects.create(
-                kind, route.namespace, manifest, dry_run=dry, unknown=validation.unknown, demand=demand
+                kind, route.namespace, manifest, dry_run=dry, unknown=validation.unknown, demand=demand, gate=gate
             )
             return self.answer(kind, stored, request, 201, validation)
         stored = self._objects.update(
@@ -213,35 +220,44 @@ class Writing:
             dry_run=dry,
             unknown=validation.unknown,
             demand=demand,
+            gate=gate,
         )
         return self.answer(kind, stored, request, validation=validation)
 
-    def delete(self, route: Route, request: Request) -> Response:
+    def delete(self, route: Route, request: Request, gate: Gate | None = None) -> Response:
         body = read_json(request.body, "DeleteOptions") if request.body.strip() else {}
         if not isinstance(body, dict):
             raise bad_request("the body of a delete must be DeleteOptions")
         options = parse_options(body, dict(request.query))
         dry = dry_run(request, body)
         if not route.name:
-            return self._delete_collection(route, request, options, dry=dry)
+            return self._delete_collection(route, request, options, gate, dry=dry)
         if route.subresource:
             raise method_not_allowed()
         kind = route.kind
-        done = self._objects.delete(kind, route.namespace, route.name, options, dry_run=dry)
+        done = self._objects.delete(kind, route.namespace, route.name, options, dry_run=dry, gate=gate)
         if done.gone and not self._objects.strategy(kind).returns_deleted:
             return Response(200, dict(JSON), deleted_status(kind.resource, route.name, done.stored.uid))
         return self.answer(kind, done.stored, request)
 
-    def _delete_collection(self, route: Route, request: Request, options: DeleteOptions, *, dry: bool) -> Response:
+    def _delete_collection(
+        self, route: Route, request: Request, options: DeleteOptions, gate: Gate | None, *, dry: bool
+    ) -> Response:
         kind = route.kind
         if "deletecollection" not in kind.verbs or (kind.resource.namespaced and not route.namespace):
             raise method_not_allowed()
         selects = self._reading.selection(kind, request.query)
-        chosen = [stored for stored in self._objects.collection(kind).select(route.namespace) if selects(stored)]
+        chosen = gate.chosen if gate else None
+        if chosen is None:
+            chosen = [stored for stored in self._objects.collection(kind).select(route.namespace) if selects(stored)]
+        done: set[Key] = set()
+        if gate is not None:
+            gate.chosen, done = chosen, gate.done
         version = self._objects.storage.version
         for stored in chosen:
-            try:
-                self._objects.delete(kind, *stored.key, options, dry_run=dry)
-            except NotFound:
-                continue  # collected as a dependent of an earlier one
+            if stored.key in done:
+                continue
+            with suppress(NotFound):  # one that was collected as a dependent of an earlier one
+                self._objects.delete(kind, *stored.key, options, dry_run=dry, gate=gate)
+            done.add(stored.key)
         return Response(200, dict(JSON), list_body(kind, chosen, {"resourceVersion": str(version)}))

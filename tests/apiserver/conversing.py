@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.server import ApiServer
+from kfcore.apiserver.streaming import Streams
 
 APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
@@ -47,6 +50,28 @@ class Conversation:
         status, answer = await self(method, path, body, type_)
         assert status >= 400, answer
         return f"{status} {answer['message']}"
+
+
+class OneServer:
+    """A kubelet whose pods are all the same server; `asked` are the ports that were connected to."""
+
+    def __init__(self, port: int, answer: list[bytes] | None = None) -> None:
+        """`answer` is what that server says, for who wants to change it."""
+        self._port = port
+        self.asked: list[int] = []
+        self.answer = answer or []
+
+    async def connect(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.asked.append(port)
+        if port == 9:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def execute(self, pod: Manifest, container: str, command: Sequence[str], streams: Streams) -> int:
+        raise AssertionError("nobody runs a command")
+
+    async def attach(self, pod: Manifest, container: str, streams: Streams) -> int:
+        raise AssertionError("nobody runs a command")
 
 
 def a_pod(

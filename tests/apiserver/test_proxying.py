@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from conversing import MERGE, NAMESPACE, PODS, Conversation
+from conversing import MERGE, NAMESPACE, PODS, Conversation, OneServer
 
-from kfcore.api.meta import Manifest
 from kfcore.apiserver.http import HttpServer
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.server import ApiServer
-from kfcore.apiserver.streaming import Streams
 from kfcore.testing import FakeClock
-
-
-class OneServer:
-    """A kubelet whose pods are all the same small HTTP server; `asked` are the ports that were connected to."""
-
-    def __init__(self, port: int, answer: list[bytes]) -> None:
-        self._port = port
-        self.asked: list[int] = []
-        self.answer = answer
-
-    async def connect(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        self.asked.append(port)
-        if port == 9:
-            raise ConnectionRefusedError(111, "Connection refused")
-        return await asyncio.open_connection("127.0.0.1", self._port)
-
-    async def execute(self, pod: Manifest, container: str, command: Sequence[str], streams: Streams) -> int:
-        raise AssertionError("a proxy runs no command")
-
-    async def attach(self, pod: Manifest, container: str, streams: Streams) -> int:
-        raise AssertionError("a proxy runs no command")
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from certificates import self_signed
 from kfcore.api.core import Pod
 from kfcore.api.meta import CustomResource, Manifest, Model, untyped
 from kfcore.api.resource import Resource
+from kfcore.client.errors import Forbidden, InternalError
 from kfcore.client.interface import PatchType
 from kfcore.controller.http_server import CannotListen
 from kfcore.controller.manager import Manager
@@ -69,11 +70,11 @@ class Cluster:
     """An API server, as far as it asks."""
 
     def __init__(self, url: str, trust: ssl.SSLContext) -> None:
-        self._url, self._trust = url, trust
+        self.url, self._trust = url, trust
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         session = aiohttp.ClientSession()
-        async with session as http, http.post(self._url + path, data=body, ssl=self._trust) as answer:
+        async with session as http, http.post(self.url + path, data=body, ssl=self._trust) as answer:
             return answer.status, await answer.read()
 
     async def review(self, path: str, operation: str, **request: Any) -> Manifest:
@@ -190,6 +191,28 @@ async def test_the_configurations_name_whom_to_ask_for_what(webhooks: Webhooks) 
     assert mutating["clientConfig"]["service"]["path"] == MUTATE
     [by_url, _] = webhooks.configurations("dials", {"url": "https://host:9443/"})
     assert by_url["webhooks"][0]["clientConfig"] == {"url": f"https://host:9443{MUTATE}"}
+
+
+async def test_an_api_server_asks_the_functions_of_an_author(
+    webhooks: Webhooks, cluster: Cluster, tmp_path: Path
+) -> None:
+    """The whole way, as an author's own test goes it: the objects that an operator ships, and a client."""
+    client = FakeClient(schemaless_crd(Dial.resource))
+    bundle = base64.b64encode((tmp_path / "tls.crt").read_bytes()).decode()
+    for manifest in webhooks.configurations("dials", {"url": cluster.url, "caBundle": bundle}):
+        plural = manifest["kind"].lower() + "s"
+        kind = untyped(Resource("admissionregistration.k8s.io", "v1", manifest["kind"], plural, namespaced=False))
+        await client.create(kind, manifest)
+    dials = untyped(Dial.resource)
+    await client.create(dials, a_dial(4))
+    with pytest.raises(
+        Forbidden, match=r'"validate\.dial\.tests\.example\.com" denied the request: level is 3, expected'
+    ):
+        await client.patch(dials, "dial", "default", {"spec": {"level": 3}})
+    with pytest.raises(InternalError, match=r'failed calling webhook "validate\.dial\.tests\.example\.com"'):
+        await client.create(dials, a_dial(1, "breaks"))
+    with pytest.raises(Forbidden, match="kfcore-admin may not delete dial"):
+        await client.delete(dials, "dial", "default")
 
 
 async def test_a_taken_port_is_named(webhooks: Webhooks, cluster: Cluster, tmp_path: Path) -> None:
