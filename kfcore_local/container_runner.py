@@ -113,13 +113,12 @@ class ContainerRunner:
                 record.last_state, record.state = record.state, {"waiting": {"reason": "ContainerCreating"}}
 
     async def stop(self, grace: float) -> None:
-        """End the container, and start it no more."""
+        """End the container, and start it no more. When this returns, `record` says how it ended; so with `kill`."""
         self._grace = grace
         self._stopping.set()
         if self._target is not None:
             await self._end(self._target, grace, f"Stopping container {self.record.container.name}")
-        else:
-            await self._idle.wait()  # it may be about to run
+        await self._idle.wait()  # it may just be about to run; and how it ended is told from then on
 
     async def kill(self) -> None:
         """End the container at once, also while it has its grace, or is just being started."""
@@ -127,6 +126,7 @@ class ContainerRunner:
         self._stopping.set()
         if self._target is not None:
             await self._target.running.process.kill()
+        await self._idle.wait()
 
     def resize(self, resources: ResourceRequirements | None) -> None:
         """What the container may have from now on."""

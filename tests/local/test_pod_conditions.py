@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from one_machine import FOREVER, POD, Machine, a_container, a_pod, condition, running
@@ -14,6 +16,7 @@ from kfcore.client.errors import BadRequest
 from kfcore.client.interface import PatchType
 from kfcore.clock import SystemClock
 from kfcore.testing.clock import FakeClock
+from kfcore_local import termination_message
 
 GATE = "example.com/warmed-up"
 
@@ -110,6 +113,30 @@ async def test_an_ephemeral_container_joins_a_pod_that_runs_and_ends_with_it(mac
     await eventually(looks)
     await machine.client.delete(POD, name, "default")
     await machine.until_deleted(name, pod["metadata"]["resourceVersion"])
+
+
+async def test_the_end_of_an_ephemeral_container_is_told_before_that_of_its_pod(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = termination_message.last_words
+
+    async def late(path: Path, *rest: Any, **options: Any) -> str:
+        for _ in range(100 if "look" in str(path) else 0):
+            await asyncio.sleep(0)
+        return await words(path, *rest, **options)
+
+    monkeypatch.setattr(termination_message, "last_words", late)
+    name = await machine.run("sh", "-c", f"until test -e {tmp_path}/end; do sleep 0.01; done")
+    await machine.until_phase(name, "Running")
+    look = {"name": "look", "image": "busybox", "command": ["sleep", "1000"]}
+    body = {"spec": {"ephemeralContainers": [look]}}
+    await machine.client.patch(
+        POD, name, "default", body, patch_type=PatchType.STRATEGIC, subresource="ephemeralcontainers"
+    )
+    await machine.until(name, lambda pod: "running" in ephemeral(pod)["state"])
+    (tmp_path / "end").touch()
+    pod = await machine.until_phase(name, "Succeeded")
+    assert ephemeral(pod)["state"]["terminated"]["exitCode"] == 137
 
 
 async def test_an_ephemeral_container_is_not_started_again_and_does_not_keep_its_pod(
