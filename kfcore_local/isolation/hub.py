@@ -305,13 +305,14 @@ class Hub:
         if not pod.one_pid_space:
             return
         try:
-            pod.pause = os.fork()
-        except OSError:
+            pid = os.fork()
+            if pid == 0:
+                pause()
+            pod.namespaces[CLONE_NEWPID] = _namespace(str(pid), "pid")
+        except OSError:  # it may have been killed already
             self._return(CLONE_NEWPID)
             raise
-        if pod.pause == 0:
-            pause()
-        pod.namespaces[CLONE_NEWPID] = _namespace(str(pod.pause), "pid")
+        pod.pause = pid
 
     def _supervise(self, pod: Pod, mark: str, descriptors: list[int], joined: int, steps: list[rootfs.Step]) -> None:
         """In the child: what the rest of its life is."""

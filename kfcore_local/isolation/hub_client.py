@@ -8,10 +8,13 @@ import asyncio
 import errno
 import itertools
 import marshal
+import os
+import select
 import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ log = structlog.get_logger(__name__)
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from kfcore_local.isolation.hub import main; main()"
 _PACKAGES = str(Path(__file__).parents[2])
 _READY_WITHIN = 60.0
+_ANSWER_WITHIN = 60.0
 _MESSAGE_BYTES = 65536
 
 
@@ -104,7 +108,6 @@ class Hub:
                 raise NotIsolated(f"cannot start {sys.executable}: {error}") from error
         control.setblocking(False)
         control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        sockets.settimeout(_READY_WITHIN)
         self._control, self._sockets = control, sockets
         self._made.clear()
         self._ready = loop.create_future()
@@ -212,17 +215,37 @@ class Hub:
 
         The hub answers at once, so that this blocks for as long as a system call does.
         """
-        if self._sockets is None:
-            raise OSError("pods have no network now: it is being made again")
-        self._sockets.send(marshal.dumps({"what": "socket", "id": 0, "uid": uid, "stream": stream}))
-        data, descriptors, _, _ = socket.recv_fds(self._sockets, _MESSAGE_BYTES, 1)
-        if not data:
-            raise OSError("pods have no network now: it is being made again")
-        if error := marshal.loads(data)["error"]:
-            raise OSError(error)
-        opened = socket.socket(fileno=descriptors[0])
-        opened.setblocking(False)
-        return opened
+        number = next(self._numbers)
+        if self._sockets is not None:
+            self._sockets.send(marshal.dumps({"what": "socket", "id": number, "uid": uid, "stream": stream}))
+        while (sockets := self._sockets) is not None:
+            if not self._wait_for(sockets):
+                raise OSError("the processes that pods run in do not answer")
+            data, descriptors, _, _ = socket.recv_fds(sockets, _MESSAGE_BYTES, 1)
+            if not data:
+                break
+            answer = marshal.loads(data)
+            if answer["id"] != number:  # of one that was given up
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                continue
+            if answer["error"]:
+                raise OSError(answer["error"])
+            opened = socket.socket(fileno=descriptors[0])
+            opened.setblocking(False)
+            return opened
+        raise OSError("pods have no network now: it is being made again")
+
+    def _wait_for(self, sockets: socket.socket) -> bool:
+        """Whether an answer comes. What else the hub has to say is heard meanwhile, or it would wait for us."""
+        deadline = time.monotonic() + _ANSWER_WITHIN
+        while (control := self._control) is not None and (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([sockets, control], [], [], left)
+            if sockets in ready:
+                return True
+            if control in ready:
+                self._readable()
+        return self._control is None
 
     # ── containers ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -242,16 +265,18 @@ class Hub:
         self._supervisors.pop(mark, None)
 
     def _request(self, request: Mapping[str, Any], descriptors: list[int] | None = None) -> None:
-        if self._control is None:
-            raise OSError("they are being made again")
         data = marshal.dumps(dict(request))
-        while True:
+        while (control := self._control) is not None:
             try:
-                socket.send_fds(self._control, [data], descriptors or [])
+                socket.send_fds(control, [data], descriptors or [])
             except BlockingIOError:
-                _wait_for_room(self._control)  # a hundred requests at once; the hub takes them in milliseconds
+                # Hundreds of requests at once. The hub takes them in milliseconds, if its answers are heard meanwhile.
+                answers, _, _ = select.select([control], [control], [], 1.0)
+                if answers:
+                    self._readable()
             else:
                 return
+        raise OSError("they are being made again")
 
 
 class _InPod:
@@ -276,12 +301,6 @@ def _why(number: int, text: str) -> str:
 
 def _plain(pod: PodNamespaces) -> dict[str, Any]:
     return {**msgspec.structs.asdict(pod), "memory": dict(pod.memory)}
-
-
-def _wait_for_room(control: socket.socket) -> None:
-    import select
-
-    select.select([], [control], [], 1.0)
 
 
 class PodLauncher(msgspec.Struct, frozen=True):
