@@ -123,16 +123,16 @@ class Follower:
         replica, statuses = job.replicas[name], pod.status
         replica.pods.add(pod.metadata.uid)
         replica.uid, replica.state = pod.metadata.uid, pod_state(raw)
-        if pod.metadata.deletion_timestamp is not None:
-            return  # what ends from here on was stopped, it did not fail
-        self._tell_why_it_waits(job, replica, raw)
-        replica.failure = None
+        stopped = pod.metadata.deletion_timestamp is not None
+        if not stopped:  # what ends from then on did not fail
+            self._tell_why_it_waits(job, replica, raw)
+            replica.failure = None
         for status in statuses.init_container_statuses:
-            self._see_container(job, replica, status, raw, f"{replica.prefix}/{status.name}")
+            self._see_container(job, replica, status, raw, f"{replica.prefix}/{status.name}", stopped=stopped)
         for position, status in enumerate(statuses.container_statuses):
             suffix = f"/{status.name}" if position else ""
-            self._see_container(job, replica, status, raw, replica.prefix + suffix)
-        if statuses.phase == "Failed" and replica.failure is None:
+            self._see_container(job, replica, status, raw, replica.prefix + suffix, stopped=stopped)
+        if statuses.phase == "Failed" and replica.failure is None and not stopped:
             replica.failure = Ended("", None, statuses.reason, statuses.message)
 
     def _tell_why_it_waits(self, job: FollowedJob, replica: Replica, raw: Manifest) -> None:
@@ -149,13 +149,15 @@ class Follower:
             self._console.condition(job.key.name, "Waiting", f"{replica.prefix}: {text}")
 
     def _see_container(
-        self, job: FollowedJob, replica: Replica, status: ContainerStatus, raw: Manifest, prefix: str
+        self, job: FollowedJob, replica: Replica, status: ContainerStatus, raw: Manifest, prefix: str, *, stopped: bool
     ) -> None:
         uid = raw["metadata"]["uid"]
         state = status.state
         replica.container_restarts[uid, status.name] = status.restart_count
         terminated, waiting = state.terminated or status.last_state.terminated, state.waiting
-        if terminated is not None and terminated.exit_code != 0:
+        if stopped:
+            pass
+        elif terminated is not None and terminated.exit_code != 0:
             ended = Ended(status.name, terminated.exit_code, terminated.reason, terminated.message)
             replica.failure = replica.failure or ended
         elif waiting is not None and waiting.reason not in USUAL_WAITING:

@@ -58,12 +58,18 @@ class Following:
     def shown(self) -> list[str]:
         return self.stream.getvalue().splitlines()
 
-    async def begin(self) -> None:
+    async def begin(self, **metadata: Any) -> None:
+        """`metadata`: more of the pod's; one that is kept by a finalizer is not followed before `follow` is called."""
         job = await self.client.create(JOB, MANIFEST, "default")
         owner = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "mine", "controller": True}
-        metadata = {"name": "mine-master-0", "ownerReferences": [{**owner, "uid": job.metadata.uid}]}
+        references = [{**owner, "uid": job.metadata.uid}]
+        pod = {"metadata": {"name": "mine-master-0", "ownerReferences": references, **metadata}}
         spec = {"containers": [{"name": "pytorch", "image": "i"}]}
-        await self.client.create(POD, {"metadata": metadata, "spec": spec}, "default")
+        await self.client.create(POD, {**pod, "spec": spec}, "default")
+        if not metadata:
+            self.follow()
+
+    def follow(self) -> None:
         key = JobKey(PyTorchJob.resource, "default", "mine")
         self.task = asyncio.create_task(self.follower.follow({key: MANIFEST}))
 
@@ -114,6 +120,18 @@ async def test_a_run_that_was_over_before_anybody_saw_it_is_shown_too() -> None:
     await following.until_shown("master-0 │ second try")
     await following.end("Succeeded")
     assert [line for line in following.shown if "try" in line] == ["master-0 │ first try", "master-0 │ second try"]
+
+
+async def test_the_log_of_a_pod_is_shown_that_is_seen_first_when_it_is_being_deleted() -> None:
+    following = Following(Logs(b"first\nlast\n"))
+    await following.begin(finalizers=["example.com/keeps-it"])
+    await following.container({"terminated": {"exitCode": 143, "reason": "Error"}})
+    await following.client.delete(POD, "mine-master-0", "default")
+    following.follow()
+    await following.until_shown("master-0 │ first")
+    outcome = await following.end("Failed")
+    assert following.shown == ["master-0 │ first", "master-0 │ last", "mine  Failed  done"]
+    assert outcome.failures == ()  # it was stopped
 
 
 async def test_that_this_machine_is_no_node_yet_is_not_told() -> None:
