@@ -160,7 +160,8 @@ class Kubelet:
         runner = worker.runner(container)
         wanted = None
         if runner is not None:
-            wanted = runner.previous_log if options.previous else runner.log_of(_restarts(pod, container))
+            run = _run_of(pod, container, previous=options.previous)
+            wanted = runner.previous_log if options.previous and run is None else runner.log_of(run)
         if wanted is None:
             if options.previous:
                 raise BadRequest(f'previous terminated container "{container}" in pod "{name}" not found')
@@ -213,10 +214,15 @@ class Kubelet:
         return running
 
 
-def _restarts(pod: Manifest, container: str) -> int | None:
-    """How often a container had been restarted, as its pod's status tells."""
+def _run_of(pod: Manifest, container: str, *, previous: bool) -> int | None:
+    """Which run of a container somebody means who has seen its pod like this: the present, or the last that ended."""
     lists = (pod.get("status", {}).get(f"{kind}Statuses") or () for kind in ("container", "initContainer"))
-    return next((s.get("restartCount", 0) for statuses in lists for s in statuses if s["name"] == container), None)
+    status: Manifest = next((s for statuses in lists for s in statuses if s["name"] == container), {})
+    if not previous:
+        return status.get("restartCount")
+    ended = (status.get("lastState") or {}).get("terminated") or {}
+    _, _, run = ended.get("containerID", "").rpartition("/")
+    return int(run) if run.isdecimal() else None
 
 
 def _clear(directories: Iterable[Path]) -> None:

@@ -129,7 +129,7 @@ async def test_a_sidecar_ends_after_the_containers(machine: Machine, tmp_path: P
 async def test_restarts_are_counted_and_back_off(tmp_path: Path) -> None:
     clock = FakeClock()
     async with running(tmp_path / "kubelet", clock) as machine:
-        script = f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3 && exit 0; echo failed; exit 1"
+        script = f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3 && exit 0; echo failed; cat {tmp_path}/tries; exit 1"
         name = await machine.run("sh", "-c", script, restartPolicy="OnFailure")
         await machine.until_waiting(name, "CrashLoopBackOff")
         pod = (await machine.client.get(POD, name, "default")).raw
@@ -137,7 +137,7 @@ async def test_restarts_are_counted_and_back_off(tmp_path: Path) -> None:
         assert status["restartCount"] == 1
         assert status["lastState"]["terminated"]["exitCode"] == 1
         assert pod["status"]["phase"] == "Running"
-        assert await machine.log(name, previous=True) == "failed\n"
+        assert await machine.log(name, previous=True) == "failed\nx\nx\n"  # the one that ended last
         await clock.advance(10)
         pod = await machine.until_phase(name, "Succeeded")
         assert pod["status"]["containerStatuses"][0]["restartCount"] == 2
