@@ -41,8 +41,10 @@ from kfcore_local.scheduling.fit import NO_NODES
 REPLICA_TYPE = "training.kubeflow.org/replica-type"
 REPLICA_INDEX = "training.kubeflow.org/replica-index"
 NODE = untyped(Node.resource)
-DRAIN_SECONDS = 2.0
-"""How long those of a finished job's replicas that go on may still show what they print."""
+DRAIN_SECONDS = 30.0
+"""How long those of a finished job's replicas that go on may still show what they print: on a busy machine a worker ends
+well after its master.
+"""
 
 
 class Follower:
@@ -209,10 +211,10 @@ class Follower:
         # What has ended ends its log, which is shown whole. What still runs (a failed job's others) is let go.
         if ended := [task for task, run in job.readers.items() if run not in going_on]:
             await asyncio.wait(ended)
-        if others := list(job.readers):
+        if others := [task for task, run in job.readers.items() if run[1] in job.containers]:
             await asyncio.wait(others, timeout=DRAIN_SECONDS if condition == "Succeeded" else 0.5)
-            for task in others:
-                task.cancel()
+        for task in job.readers:
+            task.cancel()
         self._console.condition(job.key.name, condition, message)
         return Outcome(
             job.key,
