@@ -42,8 +42,8 @@ REPLICA_TYPE = "training.kubeflow.org/replica-type"
 REPLICA_INDEX = "training.kubeflow.org/replica-index"
 NODE = untyped(Node.resource)
 DRAIN_SECONDS = 30.0
-"""How long those of a finished job's replicas that go on may still show what they print: on a busy machine a worker ends
-well after its master.
+"""How long those of a finished job's replicas that go on may still show what they print. On a busy machine a worker
+ends well after its master.
 """
 
 

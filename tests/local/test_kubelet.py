@@ -129,7 +129,8 @@ async def test_a_sidecar_ends_after_the_containers(machine: Machine, tmp_path: P
 async def test_restarts_are_counted_and_back_off(tmp_path: Path) -> None:
     clock = FakeClock()
     async with running(tmp_path / "kubelet", clock) as machine:
-        script = f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3 && exit 0; echo failed; cat {tmp_path}/tries; exit 1"
+        tries = tmp_path / "tries"
+        script = f"echo x >> {tries}; test $(wc -l < {tries}) -ge 3 && exit 0; echo failed; cat {tries}; exit 1"
         name = await machine.run("sh", "-c", script, restartPolicy="OnFailure")
         await machine.until_waiting(name, "CrashLoopBackOff")
         pod = (await machine.client.get(POD, name, "default")).raw
