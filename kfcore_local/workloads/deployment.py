@@ -31,6 +31,7 @@ from kfcore_local.workloads.rolling import (
     REVISION,
     by_age,
     new_set_replicas,
+    number_in,
     old_sets_scaled_down,
     proportional,
     wanted_total,
@@ -317,8 +318,7 @@ def _inherited(annotations: Mapping[str, str]) -> dict[str, str]:
 
 
 def _revision(item: ReplicaSet) -> int:
-    text = item.metadata.annotations.get(REVISION, "")
-    return int(text) if text.isdecimal() else 0
+    return number_in(item, REVISION)
 
 
 def _last_revision(sets: Sequence[ReplicaSet]) -> int:

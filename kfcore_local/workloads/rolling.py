@@ -82,8 +82,10 @@ def proportional(deployment: Deployment, sets: Sequence[ReplicaSet]) -> dict[str
     for item in order:
         share = 0
         if change:
-            former = int(item.metadata.annotations.get(MAXIMUM) or 0) or count(sets)
-            fraction = round(item.spec.replicas * allowed / former) - item.spec.replicas if former else 0
+            former = number_in(item, MAXIMUM) or count(sets)
+            # Halves go up; Python's own rounding gives them to the even number.
+            wanted = math.floor(item.spec.replicas * allowed / former + 0.5) if former else item.spec.replicas
+            fraction = wanted - item.spec.replicas
             left = change - added
             share = min(max(fraction, 0), left) if change > 0 else max(min(fraction, 0), left)
         sizes[item.name] = item.spec.replicas + share
@@ -92,6 +94,14 @@ def proportional(deployment: Deployment, sets: Sequence[ReplicaSet]) -> dict[str
         first = order[0].name
         sizes[first] = max(0, sizes[first] + change - added)
     return sizes
+
+
+def number_in(item: ReplicaSet, annotation: str) -> int:
+    """The number in an annotation; 0 where there is none, or something else."""
+    try:
+        return int(item.metadata.annotations.get(annotation) or 0)
+    except ValueError:
+        return 0
 
 
 def resolve(value: int | str, total: int, *, up: bool) -> int:

@@ -75,3 +75,20 @@ def test_proportional_scaling_gives_out_exactly_what_there_is(deployment: Deploy
     sizes = proportional(deployment, sets)
     assert min(sizes.values()) >= 0
     assert sum(sizes.values()) == (wanted_total(deployment) if deployment.spec.replicas else 0)
+
+
+def a_deployment(replicas: int) -> Deployment:
+    strategy = DeploymentStrategy(rolling_update=RollingUpdateDeployment(max_surge=0, max_unavailable=1))
+    return Deployment(spec=DeploymentSpec(replicas=replicas, strategy=strategy))
+
+
+def test_a_share_of_a_half_is_rounded_up() -> None:
+    """Of 10 replicas a set has 5, another 3: with 15 wanted that is 7.5 and 4.5. What is left is the last one's."""
+    sets = [a_set("1", 5, maximum=10), a_set("2", 3, maximum=10), a_set("3", 2, maximum=10)]
+    assert proportional(a_deployment(15), sets) == {"1": 8, "2": 5, "3": 2}
+
+
+def test_an_annotation_that_is_no_number_counts_as_none() -> None:
+    spoilt = a_set("1", 4)
+    spoilt.metadata.annotations[MAXIMUM] = "many"
+    assert proportional(a_deployment(2), [spoilt]) == {"1": 2}
