@@ -238,5 +238,8 @@ def to_cel(value: Any, schema: Manifest, *, root: bool = False) -> Any:
     if isinstance(value, float) and value.is_integer() and schema.get("type") == "integer":
         return int(value)
     if isinstance(value, str) and schema.get("format") == "byte":
-        return base64.b64decode(value)
+        try:
+            return base64.b64decode(value)
+        except ValueError:  # which validation of the format reports
+            return value.encode()
     return value

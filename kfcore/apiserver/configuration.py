@@ -32,7 +32,8 @@ def validate_config_map(config: Manifest, previous: Manifest | None) -> list[Fie
     errors += [
         invalid_value(f"data[{key}]", key, "duplicate of key present in binaryData") for key in data if key in binary
     ]
-    if sum(len(text) for text in (*data.values(), *binary.values())) > _LIMIT:
+    size = sum(len(text.encode()) for text in data.values()) + sum(map(_decoded_size, binary.values()))
+    if size > _LIMIT:
         errors.append(_too_long(""))
     return errors + _validate_immutable(config, previous)
 
@@ -40,7 +41,7 @@ def validate_config_map(config: Manifest, previous: Manifest | None) -> list[Fie
 def validate_secret(secret: Manifest, previous: Manifest | None) -> list[FieldError]:
     data = secret.get("data") or {}
     errors = _key_problems(data, "data")
-    if sum(len(text) for text in data.values()) * 3 // 4 > _LIMIT:
+    if sum(map(_decoded_size, data.values())) > _LIMIT:
         errors.append(_too_long("data"))
     kind = secret["type"]
     errors += [required(f"data[{key}]") for key in _TYPE_KEYS.get(kind, ()) if key not in data]
@@ -69,6 +70,11 @@ def _not_json(text: str) -> str:
 
 def _key_problems(data: Manifest, field: str) -> list[FieldError]:
     return [invalid_value(f"{field}[{key}]", key, why) for key in data for why in config_key(key)]
+
+
+def _decoded_size(text: str) -> int:
+    """How many bytes base64 text stands for."""
+    return len(text) * 3 // 4 - text.count("=", -2)
 
 
 def _too_long(field: str) -> FieldError:

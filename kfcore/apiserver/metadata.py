@@ -135,7 +135,7 @@ def validate(metadata: Manifest, names: Names, *, custom: bool = False) -> list[
     size = 0
     for key, value in metadata.get("annotations", {}).items():
         errors += [invalid_value("metadata.annotations", key, why) for why in qualified_name(key.lower())]
-        size += len(key) + len(value)
+        size += len(key.encode()) + len(value.encode())
     if size > ANNOTATIONS_LIMIT:
         errors.append(
             FieldError("FieldValueTooLong", "metadata.annotations", "Too long: may not be more than 262144 bytes")

@@ -25,7 +25,7 @@ _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HOOKS = ("postStart", "preStop")
 _QOS_RESOURCES = ("cpu", "memory")
 _CONTAINER_LISTS = ("initContainers", "containers")
-_TOLERATIONS = tuple(
+_TOLERATIONS: tuple[Manifest, ...] = tuple(
     {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
     for taint in ("not-ready", "unreachable")
 )
@@ -91,11 +91,16 @@ def admit_pod(pod: Manifest) -> None:
     if isinstance(spec, dict):
         tolerations = spec.setdefault("tolerations", [])
         for toleration in _TOLERATIONS:
-            if not any(item.get("key") == toleration["key"] for item in tolerations):
+            if not any(_covers(item, toleration["key"]) for item in tolerations):
                 tolerations.append(dict(toleration))
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec if isinstance(spec, dict) else {})}
     if isinstance(spec, dict) and spec.get("schedulingGates"):
         pod["status"]["conditions"] = [dict(_GATED)]
+
+
+def _covers(toleration: Manifest, taint: str) -> bool:
+    """Whether a pod says itself how long it stays where the taint evicts. An empty key or effect is any."""
+    return (toleration.get("key") or taint) == taint and (toleration.get("effect") or "NoExecute") == "NoExecute"
 
 
 def default_pod_spec(spec: Manifest) -> None:

@@ -209,8 +209,15 @@ def _validate_number(value: float, schema: Manifest, place: str, errors: list[Fi
         if value > high or (strict and value == high):
             what = "less than" if strict else "less than or equal to"
             errors.append(invalid_value(place, value, f"{place} in body should be {what} {high}"))
-    if (step := schema.get("multipleOf")) and not math.isclose(value / step, round(value / step)):
+    if (step := schema.get("multipleOf")) and not _is_multiple(value, step):
         errors.append(invalid_value(place, value, f"{place} in body should be a multiple of {step}"))
+
+
+def _is_multiple(value: float, step: float) -> bool:
+    try:
+        return math.isclose(value / step, round(value / step))
+    except OverflowError:  # integers of any length come in JSON
+        return isinstance(step, int) and isinstance(value, int) and value % step == 0
 
 
 def _validate_combined(value: Any, schema: Manifest, place: str, errors: list[FieldError]) -> None:

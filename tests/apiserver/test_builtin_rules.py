@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -201,12 +202,25 @@ async def test_of_a_pod_hardly_anything_may_change(client: Client) -> None:
         ("configmaps", {"data": {"a b": "x"}}, 'data[a b]: Invalid value: "a b": a valid config key must consist of'),
         ("configmaps", {"data": {"a": "x"}, "binaryData": {"a": "eA=="}}, "duplicate of key present in binaryData"),
         ("configmaps", {"data": {"a": "x" * 1048577}}, "Too long: may not be more than 1048576 bytes"),
+        ("configmaps", {"data": {"a": "é" * 400000 + "x" * 248577}}, "Too long: may not be more than 1048576 bytes"),
         ("secrets", {"type": "kubernetes.io/tls"}, "data[tls.crt]: Required value"),
         ("secrets", {"data": {"a": "!"}}, "illegal base64 data"),
     ],
 )
 async def test_configuration_is_checked(client: Client, plural: str, body: Any, message: str) -> None:
     assert message in (await client.create(f"v1/{plural}", **body))["message"]
+
+
+@pytest.mark.parametrize(
+    ("plural", "data"),
+    [
+        ("configmaps", {"data": {"a": "é" * 400000 + "x" * 248576}}),
+        ("configmaps", {"binaryData": {"a": base64.b64encode(b"x" * 1048576).decode()}}),
+        ("secrets", {"data": {"a": base64.b64encode(b"x" * 1048576).decode()}}),
+    ],
+)
+async def test_configuration_may_have_a_mebibyte(client: Client, plural: str, data: Any) -> None:
+    assert (await client.create(f"v1/{plural}", **data))["metadata"]["uid"]
 
 
 async def test_immutable_configuration_stays(client: Client) -> None:

@@ -142,6 +142,23 @@ async def test_rules_wait_until_the_types_are_right() -> None:
     assert [field for field, _ in reported] == ["spec.size", "<nil>"]
 
 
+@pytest.mark.parametrize("value", ["a", "é", "YQ==="])
+async def test_what_is_no_base64_is_refused_and_its_rules_do_not_mind(value: str) -> None:
+    schema = of({"bytes": {"type": "string", "format": "byte"}}, "size(self.bytes) < 9")
+    assert await refusals(schema, {"bytes": "YQ=="}) == []
+    ((field, message),) = await refusals(schema, {"bytes": value})
+    assert field == "spec.bytes"
+    assert "must be of type byte" in message
+
+
+@pytest.mark.parametrize(
+    ("number", "fine"), [(4, True), (3, False), (10**400, True), (10**400 + 1, False), (-3, False)], ids=str
+)
+async def test_a_multiple_may_have_any_number_of_digits(number: int, fine: bool) -> None:
+    found = await refusals(of({"number": {"type": "number", "multipleOf": 2}}), {"number": number})
+    assert [message.partition("should be ")[2] for _, message in found] == ([] if fine else ["a multiple of 2"])
+
+
 async def test_an_unchanged_value_may_be_what_the_schema_allows_no_more() -> None:
     server = ApiServer()
     await ask(server, "POST", CRDS, things(of({"size": NUMBER, "note": TEXT})))

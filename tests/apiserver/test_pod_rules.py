@@ -231,6 +231,30 @@ async def test_a_pods_parts_have_their_defaults(ask: Conversation) -> None:
     assert spec["volumes"][1]["image"] == {"reference": "a:1", "pullPolicy": "IfNotPresent"}
 
 
+NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+
+
+@pytest.mark.parametrize(
+    ("own", "added"),
+    [
+        ({"key": "mine", "operator": "Exists"}, [NOT_READY, UNREACHABLE]),
+        ({"key": NOT_READY, "operator": "Exists", "effect": "NoExecute"}, [UNREACHABLE]),
+        ({"key": UNREACHABLE, "operator": "Exists"}, [NOT_READY]),
+        ({"key": NOT_READY, "operator": "Exists", "effect": "NoSchedule"}, [NOT_READY, UNREACHABLE]),
+        ({"operator": "Exists", "effect": "NoSchedule"}, [NOT_READY, UNREACHABLE]),
+        ({"operator": "Exists"}, []),
+    ],
+)
+async def test_a_pod_stays_five_minutes_on_a_failing_node_unless_it_says_how_long(
+    ask: Conversation, own: Any, added: list[str]
+) -> None:
+    first, *others = (await ask.created(PODS, a_pod(tolerations=[own])))["spec"]["tolerations"]
+    assert first == own
+    assert others == [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300} for key in added
+    ]
+
+
 async def test_limits_are_requests_of_a_pod_but_not_of_a_template(ask: Conversation) -> None:
     limits = {"limits": {"cpu": "1"}}
     template = {"metadata": {"labels": {"a": "b"}}, "spec": of(resources=limits)}

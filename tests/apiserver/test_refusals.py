@@ -178,6 +178,8 @@ async def test_options_of_a_write_have_rules(ask: Conversation, method: str, que
         ({"name": "b", "ownerReferences": [{"apiVersion": "v1", "kind": "Event", "name": "e", "uid": "u"}]},
          'metadata.ownerReferences[0]: Invalid value: {"apiVersion":"v1","kind":"Event","name":"e","uid":"u"}: /v1, '
          "Kind=Event is disallowed from being an owner"),
+        ({"name": "b", "annotations": {"a": "é" * 131072}},
+         "metadata.annotations: Too long: may not be more than 262144 bytes"),
     ],
 )  # fmt: skip
 async def test_metadata_has_rules(ask: Conversation, metadata: dict[str, Any], why: str) -> None:
