@@ -105,6 +105,11 @@ def _default_kubeconfig() -> Path | None:
     return None if os.environ.get("KUBERNETES_SERVICE_HOST") else Path.home() / ".kube" / "config"
 
 
+def _is_missing(kubeconfig: Path) -> bool:
+    """As `$KUBECONFIG` it may be several, of which those are merged that there are."""
+    return not any(os.path.exists(os.path.expanduser(path)) for path in str(kubeconfig).split(os.pathsep))
+
+
 def environment_proxy(url: str) -> str | None:
     """The proxy to a server: by `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` in either case, else the system's."""
     parts = urlsplit(url)
@@ -123,6 +128,8 @@ async def _open_configured(kubeconfig: Path | None, context: str | None) -> Conn
     configuration = library.Configuration()
     configuration.connection_pool_maxsize = CONNECTIONS
     source = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
+    if kubeconfig and _is_missing(kubeconfig):
+        raise ConfigurationError(f"cannot use {source}: no such file; KUBECONFIG names another")
     try:
         if kubeconfig is None:
             config.load_incluster_config(client_configuration=configuration)
