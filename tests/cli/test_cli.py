@@ -37,6 +37,29 @@ def test_help_imports_nothing_that_takes_long() -> None:
     assert ended.stdout == "[]\n", ended.stderr
 
 
+INTERRUPTED_WHERE_PYTHON_IGNORES_IT = """
+import signal, sys, types, weakref
+
+class Thing: ...
+
+def command():
+    thing = Thing()
+    watch = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))  # as imports have them
+    del thing
+    print("went on")
+
+sys.modules["kfcore.cli"] = types.SimpleNamespace(main=command)
+from kfcore.__main__ import main
+main()
+"""
+
+
+def test_an_interrupt_is_not_lost_in_the_middle_of_an_import() -> None:
+    program = [sys.executable, "-c", INTERRUPTED_WHERE_PYTHON_IGNORES_IT]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=240)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_version_is_that_of_the_distribution() -> None:
     assert kfcore("version").stdout.strip() == "0.1.0"
 

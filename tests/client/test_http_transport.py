@@ -138,5 +138,5 @@ async def test_expired_credentials_are_renewed_once_for_all_who_wait() -> None:
 
 
 async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ConfigurationError, match="nowhere.*: no such file"):
+    with pytest.raises(ConfigurationError, match=r"nowhere.*: no such file"):
         await ClusterClient.connect(tmp_path / "nowhere")
