@@ -11,9 +11,9 @@ from kfcore.apiserver.names import dns_subdomain
 from kfcore.apiserver.objects import Objects
 from kfcore.apiserver.service_accounts import ServiceAccounts
 from kfcore.apiserver.status import forbidden
+from kfcore.apiserver.storage import Change
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _POD = Resource("", "v1", "Pod", "pods")
 _CLAIM = Resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 _PREEMPTS = "PreemptLowerPriority"
@@ -24,6 +24,9 @@ class Admission:
 
     def __init__(self, objects: Objects, *, service_accounts: bool = False) -> None:
         self._objects = objects
+        self._classes: dict[str, Manifest] | None = None
+        self._default_class: Manifest | None = None
+        objects.storage.collection("priorityclasses.scheduling.k8s.io").subscribers.append(self._class_changed)
         self._accounts = ServiceAccounts(objects) if service_accounts else None
 
     def give_account(self, pod: Manifest) -> None:
@@ -38,9 +41,7 @@ class Admission:
             return
         name = spec.get("priorityClassName") or ""
         value, policy = 0, _PREEMPTS
-        if name in SYSTEM_CLASSES:
-            value = SYSTEM_CLASSES[name]
-        elif found := self._priority_class(name):
+        if found := self._priority_class(name):
             spec["priorityClassName"] = found["metadata"]["name"]
             value, policy = int(found.get("value") or 0), found.get("preemptionPolicy") or _PREEMPTS
         elif name:
@@ -126,11 +127,19 @@ class Admission:
 
     def _priority_class(self, name: str) -> Manifest | None:
         """The class of a name, or without a name the one that is meant for everybody."""
-        classes = self._all("scheduling.k8s.io", "priorityclasses")
-        if name:
-            return next((item for item in classes if item["metadata"]["name"] == name), None)
-        everybody = (item for item in classes if item.get("globalDefault"))
-        return min(everybody, key=lambda item: int(item.get("value") or 0), default=None)
+        if self._classes is None:
+            classes = self._all("scheduling.k8s.io", "priorityclasses")
+            self._classes = {item["metadata"]["name"]: item for item in classes}
+            everybody = (item for item in classes if item.get("globalDefault"))
+            self._default_class = min(everybody, key=lambda item: int(item.get("value") or 0), default=None)
+        return self._classes.get(name) if name else self._default_class
+
+    def _class_changed(self, change: Change) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Storage took back changes: look again at what is there."""
+        self._classes = None
 
     def _all(self, group: str, plural: str, namespace: str = "") -> list[Manifest]:
         kind = self._objects.kinds.at(group, "v1", plural)

@@ -44,14 +44,13 @@ def read_review(body: bytes, version: str, uid: str, *, mutating: bool) -> Verdi
         raise _malformed("webhook response was absent")
     if version == "v1":
         _check(answer, response, uid, mutating=mutating)
-    patch_type = response.get("patchType") or ("JSONPatch" if response.get("patch") else "")
-    warnings = [text for text in response.get("warnings") or () if isinstance(text, str)]
-    status = response.get("status")
+    patch_type = str(response.get("patchType") or ("JSONPatch" if response.get("patch") else ""))
+    warnings, status = response.get("warnings"), response.get("status")
     return Verdict(
         response.get("allowed") is True,
         _patch(response.get("patch")) if mutating else [],
         patch_type if mutating else "",
-        warnings,
+        [text for text in warnings if isinstance(text, str)] if isinstance(warnings, list) else [],
         status if isinstance(status, dict) else None,
     )
 

@@ -4,24 +4,20 @@ on them, and a refusal has kube-apiserver's words. The rules of roles and bindin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.authentication import (
-    ACCOUNT_PREFIX,
     ANONYMOUS,
-    AUTHENTICATED,
     MASTERS,
     User,
-    service_account_user,
 )
 from kfcore.apiserver.kinds import ServedKind
 from kfcore.apiserver.request import Request
 from kfcore.apiserver.routes import Route
-from kfcore.client.errors import BadRequest, Forbidden, StatusDetails
+from kfcore.client.errors import Forbidden, StatusDetails
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "HEAD": "get"}
 _CONNECTED = frozenset({"exec", "attach", "portforward"})
@@ -81,7 +77,7 @@ class Everything:
 
 
 def user_of(request: Request) -> User:
-    return User(request.user, request.groups)
+    return User(request.user, request.groups, request.uid, request.extra)
 
 
 def attributes_of(request: Request, route: Route | None) -> Attributes:
@@ -137,32 +133,6 @@ def refusal(attributes: Attributes, reason: str = "") -> Forbidden:
         f'{named} is forbidden: User "{user}" cannot {verb} resource "{target}" in API group "{group}" {scope}{why}',
         details=StatusDetails(name=attributes.name, group=group, kind=resource),
     )
-
-
-def _claims(headers: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in headers.items() if name.startswith("impersonate-"))
-
-
-def impersonate(authorizer: Authorizer, request: Request) -> Request:
-    """The request as of whom `kubectl --as` names, if the caller may speak for them. Raises Forbidden."""
-    headers: Mapping[str, str] = request.headers
-    name = headers.get("impersonate-user", "")
-    if not name:
-        raise BadRequest(f"requested {_claims(headers)} without impersonating a user")
-    caller = user_of(request)
-    groups = tuple(filter(None, (group.strip() for group in headers.get("impersonate-group", "").split(","))))
-    if name.startswith(ACCOUNT_PREFIX) and name.count(":") == 3:
-        namespace, account = name.removeprefix(ACCOUNT_PREFIX).split(":")
-        demand(authorizer, Attributes(caller, "impersonate", "", "v1", "serviceaccounts", "", namespace, account))
-        groups = groups or service_account_user(namespace, account).groups
-    else:
-        demand(authorizer, Attributes(caller, "impersonate", "", "v1", "users", name=name))
-    for group in groups:
-        if not name.startswith(ACCOUNT_PREFIX):
-            demand(authorizer, Attributes(caller, "impersonate", "", "v1", "groups", name=group))
-    if AUTHENTICATED not in groups and name != "system:anonymous":
-        groups = (*groups, AUTHENTICATED)
-    return msgspec.structs.replace(request, user=name, groups=groups)
 
 
 def is_master(user: User) -> bool:

@@ -104,7 +104,11 @@ def _unrecognized(kind: str, why: str, body: bytes) -> Exception:
 
 def check_kind(resource: Resource, body: Any, *, custom: bool) -> Manifest:
     """`body` as an object of `resource`. Raises BadRequest when it is something else, and Invalid for a custom kind."""
+    if body is None and not custom:
+        return {}  # which is what a decoder makes of it that knows the type
     if not isinstance(body, dict):
+        if body is None:
+            raise missing_kind(body)
         why = (
             f"couldn't get version/kind; json parse error: json: cannot unmarshal {json_type(body)} into Go value of "
             f"type {_TYPE_META}"
@@ -154,10 +158,10 @@ def _registered() -> frozenset[tuple[str, str]]:
     return frozenset(known)
 
 
-def missing_kind(body: Manifest) -> Exception:
+def missing_kind(body: Any) -> Exception:
     return bad_request(f"Object 'Kind' is missing in '{_beginning(body)}'")
 
 
-def _beginning(body: Manifest) -> str:
+def _beginning(body: Any) -> str:
     """The first 200 bytes of a body, for a message; a character that they cut in two is left out."""
     return encode_json(body)[:200].decode(errors="ignore")

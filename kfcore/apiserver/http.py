@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from aiohttp import web
 
 from kfcore.api.codec import encode_json
-from kfcore.apiserver import protobuf, spdy_connection, websocket
+from kfcore.apiserver import impersonation, protobuf, spdy_connection, websocket
 from kfcore.apiserver.authentication import ADMIN, ANONYMOUS, User
 from kfcore.apiserver.authorization import OPEN_PATHS
 from kfcore.apiserver.in_flight import InFlight
@@ -154,8 +154,8 @@ class HttpServer:
         if "%" in path:
             path = unquote(path)
         headers = {name.lower(): value for name, value in http.headers.items()}
-        if "impersonate-group" in headers:
-            headers["impersonate-group"] = ",".join(http.headers.getall("impersonate-group"))
+        if "impersonate-user" in headers or "impersonate-group" in headers:
+            headers |= impersonation.repeated(http.headers)
         headers.setdefault("user-agent", "")
         try:
             with self._in_flight.request(http.method, path, query):
@@ -187,7 +187,7 @@ class HttpServer:
             body, headers["content-type"] = encode_json(protobuf.read_object(body)), "application/json"
         parameters = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
         return await self._server.handle(
-            Request(http.method, path, parameters, headers, body, user.name, user.groups, query)
+            Request(http.method, path, parameters, headers, body, user.name, user.groups, query, user.uid, user.extra)
         )
 
     def _admit(self, path: str, headers: dict[str, str], by_path: bool) -> User:

@@ -60,6 +60,7 @@ _LOOKED_AT_WHOLE = frozenset({"ConfigMap", "Namespace", "Node", "Pod", "Secret",
 """Kinds of which an update is held to the rules of new objects, too."""
 _IMMORTAL = ("default", "kube-public", "kube-system")
 """Namespaces that no cluster is without."""
+_CLASSES, _SYSTEM_CLASSES = "priorityclasses.scheduling.k8s.io", ("system-cluster-critical", "system-node-critical")
 _NAME_LIMIT = 63
 
 
@@ -336,6 +337,8 @@ class Objects:
         previous = self.read(kind, namespace, name)
         if kind.storage == "namespaces" and name in _IMMORTAL:
             raise forbidden(kind.resource, name, "this namespace may not be deleted")
+        if kind.storage == _CLASSES and name in _SYSTEM_CLASSES:
+            raise forbidden(kind.resource, name, "this is a system priority class and cannot be deleted")
         check_preconditions(kind.resource, previous, options)
         if gate is not None:
             gate.delete(from_storage(kind, previous), options.manifest, dry_run=dry_run)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ class Request(msgspec.Struct, frozen=True):
     """One call. `path` is percent-decoded and without the query; header names are lower-case.
 
     `query` has one value a name; `raw_query` is the text, for the few parameters that repeat (a command's words).
-    `user` is who calls, and `groups` what they belong to.
+    `user` is who calls, and `groups` what they belong to; `uid` and `extra` are what else is known of them.
     """
 
     method: str
@@ -30,6 +30,8 @@ class Request(msgspec.Struct, frozen=True):
     user: str = ""
     groups: tuple[str, ...] = ()
     raw_query: str = ""
+    uid: str = ""
+    extra: Mapping[str, Sequence[str]] = msgspec.field(default_factory=dict)
 
 
 class Socket(Protocol):

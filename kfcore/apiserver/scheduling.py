@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kfcore.api.meta import Manifest
-from kfcore.apiserver.admission import SYSTEM_CLASSES
+from kfcore.apiserver.initial_objects import SYSTEM_CLASSES
 from kfcore.apiserver.status import FieldError, forbidden_field, invalid_value, unsupported
 
 _HIGHEST_OF_USERS = 1_000_000_000

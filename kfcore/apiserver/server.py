@@ -28,7 +28,6 @@ from kfcore.apiserver.authorization import (
     attributes_of,
     check,
     demand,
-    impersonate,
     user_of,
 )
 from kfcore.apiserver.catalogue import builtin_kinds
@@ -38,6 +37,8 @@ from kfcore.apiserver.definitions import crd_strategy
 from kfcore.apiserver.escalation import GROUP as RBAC_GROUP
 from kfcore.apiserver.gate import Gate
 from kfcore.apiserver.gatekeeper import Gatekeeper
+from kfcore.apiserver.impersonation import impersonate
+from kfcore.apiserver.initial_objects import create_missing
 from kfcore.apiserver.kinds import Kinds, ServedKind
 from kfcore.apiserver.logs import PodLogs
 from kfcore.apiserver.metrics import GROUP as METRICS_GROUP
@@ -64,7 +65,6 @@ from kfcore.clock import Clock, SystemClock
 if TYPE_CHECKING:
     from kfcore.apiserver.journal import Journal
 
-NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _PLAIN = frozenset({"*/*", "application/json"})
 _WATCHED = re.compile(r"(/api/v1|/apis/[^/]+/[^/]+)/watch(/.+)")
 """What was a watch before `watch=true` was."""
@@ -107,7 +107,8 @@ class ApiServer:
         self._journal = None if data_dir is None else _journal(self.storage, data_dir)
         self.objects = Objects(self.kinds, self.storage, self.strategy, self.clock, seed)
         self._addresses = Addresses(self.storage.collection("services"), self.objects.draws)
-        self._builtin = builtin.strategies(Admission(self.objects, service_accounts=service_accounts), self._addresses)
+        self._admission = Admission(self.objects, service_accounts=service_accounts)
+        self._builtin = builtin.strategies(self._admission, self._addresses)
         self._strategies: dict[Resource, Strategy] = {}
         self.objects.checks.append(Quotas(self.objects).check)
         AggregatedRoles(self.objects)
@@ -125,11 +126,7 @@ class ApiServer:
         self._gatekeeper = Gatekeeper(self.objects, lambda: self._authorizer, connect)
         if self._journal is not None:
             self._recover(self._journal)
-        namespaces = self.kinds.at("", "v1", "namespaces")
-        assert namespaces is not None
-        for name in NAMESPACES:
-            if self.storage.collection(namespaces.storage).get("", name) is None:
-                self.objects.create(namespaces, "", {"metadata": {"name": name}})
+        create_missing(self.objects)
         if authorizer is not None:
             self._authorizer = authorizer(self.objects)
         if self._journal is not None:
@@ -147,6 +144,7 @@ class ApiServer:
                 stream.cut_off()  # it may have taken in what is no more; its client lists again
             self.custom.undone(collection, change)
             self._addresses.forget()
+            self._admission.forget()
             self._gatekeeper.refresh()
 
         journal.on_undone.append(undone)
@@ -197,7 +195,8 @@ class ApiServer:
             query = {**request.query, "watch": "true"}
             request = msgspec.structs.replace(request, path=watched[1] + watched[2], query=query)
         route = find_route(self.kinds, request.path)
-        if "impersonate-user" in request.headers or "impersonate-group" in request.headers:
+        headers = request.headers
+        if "impersonate-user" in headers or "impersonate-group" in headers or "impersonate-uid" in headers:
             request = impersonate(self._authorizer, request)
         check(self._authorizer, request, route)
         if route is None:

@@ -112,7 +112,10 @@ async def _exchange(
     writer.write(head.encode("utf-8", "replace") + body)
     await writer.drain()
     lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    status = int(lines[0].split(" ", 2)[1])
+    words = lines[0].split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/"):
+        raise ValueError(f'malformed HTTP response "{lines[0]}"')
+    status = int(words[1])
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
     if headers.get("transfer-encoding", "").lower() == "chunked":
         return status, await _chunked(reader)

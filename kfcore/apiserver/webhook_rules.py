@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.admission_cel import CONDITION
@@ -101,9 +102,32 @@ def _validate_webhook(webhook: Manifest, place: str) -> Iterator[FieldError]:
         for field in ("name", "namespace"):
             if not service.get(field):
                 yield required(f"{place}.clientConfig.service.{field}", f"service {field} is required")
-    elif not str(client["url"]).startswith("https://"):
-        why = "'https' is the only allowed URL scheme; desired format: https://host[/path]"
-        yield invalid_value(f"{place}.clientConfig.url", client["url"], why)
+        if not 0 < (port := service["port"]) < 65536:
+            why = "port is not valid: must be between 1 and 65535, inclusive"
+            yield invalid_value(f"{place}.clientConfig.service.port", port, why)
+    else:
+        for why in _url_problems(str(client["url"])):
+            yield invalid_value(f"{place}.clientConfig.url", client["url"], why)
+
+
+def _url_problems(url: str) -> Iterator[str]:
+    form = "; desired format: https://host[/path]"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # which is looked at when it is asked for
+    except ValueError as error:
+        yield f"url must be a valid URL: {error}{form}"
+        return
+    if parts.scheme != "https":
+        yield f"'https' is the only allowed URL scheme{form}"
+    if not parts.hostname:
+        yield f"host must be specified{form}"
+    if parts.username is not None:
+        yield "user information is not permitted in the URL"
+    if parts.fragment:
+        yield "fragments are not permitted in the URL"
+    if parts.query:
+        yield "query parameters are not permitted in the URL"
 
 
 def validate_rule(rule: Manifest, place: str) -> Iterator[FieldError]:

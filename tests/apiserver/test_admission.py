@@ -13,6 +13,7 @@ from kfcore.client.errors import Forbidden
 from kfcore.testing import FakeClient
 
 POD = untyped(Pod.resource)
+PRIORITY_CLASS = untyped(Resource("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", namespaced=False))
 CLAIM = untyped(Resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"))
 
 
@@ -31,6 +32,22 @@ async def priority_of(client: FakeClient, **spec: Any) -> tuple[str | None, int,
     body = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
     made = (await client.create(POD, body, "default")).raw["spec"]
     return made.get("priorityClassName"), made["priority"], made["preemptionPolicy"]
+
+
+async def test_the_classes_of_the_systems_own_pods_are_there_and_stay() -> None:
+    client = FakeClient()
+    found = await client.list(PRIORITY_CLASS)
+    assert {item.name: item.raw["value"] for item in found} == {
+        "system-cluster-critical": 2_000_000_000,
+        "system-node-critical": 2_000_001_000,
+    }
+    assert await priority_of(client, priorityClassName="system-node-critical") == (
+        "system-node-critical",
+        2_000_001_000,
+        "PreemptLowerPriority",
+    )
+    with pytest.raises(Forbidden, match="this is a system priority class and cannot be deleted"):
+        await client.delete(PRIORITY_CLASS, "system-node-critical")
 
 
 async def test_a_pods_priority_is_that_of_its_class() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -431,6 +432,41 @@ async def test_an_answer_that_is_no_verdict_fails(api: Api, reviewer: Reviewer, 
     assert why in status["message"]
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"allowed": "yes"},
+        {"allowed": True, "warnings": 5},
+        {"allowed": True, "warnings": [5, None], "auditAnnotations": []},
+        {"allowed": False, "status": {"message": 5, "code": "x", "reason": [], "details": {"causes": 3}}},
+        {"allowed": False, "status": "no"},
+        patch({"op": "remove", "path": "/nothing"}),
+        patch({"op": "replace", "path": "", "value": 5}),
+        patch({"op": "add", "path": "/metadata", "value": 5}),
+        patch({"op": "add", "path": "/metadata/labels", "value": 5}),
+        patch({"op": "add", "path": 5}, {}),
+    ],
+)
+async def test_whatever_a_webhook_answers_the_user_gets_an_answer(
+    api: Api, reviewer: Reviewer, response: Manifest
+) -> None:
+    await api.configure("Mutating", reviewer.webhook("m", answer=lambda _: response))
+    assert (await api.create())["kind"] in ("Status", "ConfigMap")
+
+
+@pytest.mark.parametrize("head", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\n"])
+async def test_what_does_not_even_speak_tls_fails(api: Api, reviewer: Reviewer, head: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        webhook = reviewer.webhook("v")
+        webhook["clientConfig"]["url"] = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        await api.configure("Validating", webhook)
+        assert 'failed calling webhook "v.example.com"' in (await api.create())["message"]
+
+
 async def test_a_certificate_of_nobody_known_is_not_trusted(api: Api, reviewer: Reviewer, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = Reviewer(tmp_path / "other")
@@ -444,6 +480,11 @@ async def test_a_certificate_of_nobody_known_is_not_trusted(api: Api, reviewer: 
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
+        ({"clientConfig": {"url": "http://x"}}, "'https' is the only allowed URL scheme"),
+        ({"clientConfig": {"url": "https://"}}, "host must be specified"),
+        ({"clientConfig": {"url": "https://a:b@x/?q=1#f"}}, "user information is not permitted in the URL"),
+        ({"clientConfig": {"url": "https://x:99999"}}, "url must be a valid URL"),
+        ({"clientConfig": {"service": {"name": "s", "namespace": "n", "port": 0}}}, "port is not valid"),
         ({"matchConditions": [{"name": "c", "expression": "1 +"}]}, "webhooks[0].matchConditions[0].expression"),
         ({"matchConditions": [{"name": "c", "expression": "1"}]}, "webhooks[0].matchConditions[0].expression"),
         ({"matchConditions": [{"expression": "true"}]}, "webhooks[0].matchConditions[0].name"),

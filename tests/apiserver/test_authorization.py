@@ -20,6 +20,7 @@ from kfcore.testing.transport import InProcessTransport
 GROUP = "rbac.authorization.k8s.io"
 ADMIN = User("root", ("system:masters",))
 ANN = User("ann", ("team", "system:authenticated"))
+TEAM = {"kind": "Group", "apiGroup": GROUP, "name": "team"}
 Deployment = untyped(Resource("apps", "v1", "Deployment", "deployments"))
 
 
@@ -224,8 +225,32 @@ async def test_who_may_impersonate_is_who_they_say(api: ApiServer) -> None:
     assert 'User "ann" cannot list' in answer["message"]
     answer = await ask(api, ANN, "GET", PODS, impersonate_user="root", impersonate_group="system:masters")
     assert 'User "ann" cannot impersonate resource "users"' in answer["message"]
-    await grant(api, a_role("reader", rule("pods", "list")), {"kind": "Group", "apiGroup": GROUP, "name": "team"})
+    await grant(api, a_role("reader", rule("pods", "list")), TEAM)
     assert (await ask(api, ADMIN, "GET", PODS, impersonate_user="bob", impersonate_group="team"))["code"] == 200
+
+
+async def test_a_uid_and_what_else_is_known_can_be_impersonated_too(api: ApiServer) -> None:
+    claims = {"impersonate_user": "bob", "impersonate_uid": "7", "impersonate_extra_example.com%2fteam": "a\nb"}
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    place = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    await grant(api, a_role("users", {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}), TEAM)
+    answer = await ask(api, ADMIN, "POST", place, review, **claims)
+    assert answer["status"]["userInfo"] == {
+        "username": "bob",
+        "uid": "7",
+        "groups": ["system:authenticated"],
+        "extra": {"example.com/team": ["a", "b"]},
+    }
+    answer = await ask(api, ANN, "POST", place, review, **claims)
+    assert answer["message"] == (
+        'uids.authentication.k8s.io "7" is forbidden: User "ann" cannot impersonate resource "uids" in API group '
+        '"authentication.k8s.io" at the cluster scope'
+    )
+    del claims["impersonate_uid"]
+    answer = await ask(api, ANN, "POST", place, review, **claims)
+    assert 'cannot impersonate resource "userextras/example.com/team"' in answer["message"]
+    answer = await ask(api, ANN, "POST", place, review, impersonate_uid="7")
+    assert answer["message"] == "requested impersonate-uid=7 without impersonating a user"
 
 
 async def a_token(api: ApiServer, **spec: object) -> Manifest:

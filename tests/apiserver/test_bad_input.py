@@ -283,7 +283,7 @@ async def test_odd_paths_and_parameters_are_answered(method: str, tail: str, par
         (b"{not json", 400),
         (b"\xff\xfe", 400),
         (b"[]", 400),
-        (b"null", 400),
+        (b"null", 422),
         (b"[" * 100_000, 400),
         (b" " * (3 * 1024 * 1024 + 1), 413),
     ],
@@ -291,6 +291,12 @@ async def test_odd_paths_and_parameters_are_answered(method: str, tail: str, par
 async def test_a_body_that_is_no_object_is_refused(body: bytes, status: int) -> None:
     response = await send(a_server(), "POST", "/api/v1/namespaces/default/configmaps", body)
     assert response.status == status
+
+
+async def test_null_is_an_empty_object_where_the_kind_is_known() -> None:
+    answer = await send(a_server(), "POST", "/api/v1/namespaces/default/configmaps", b"null")
+    why = 'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required'
+    assert json.loads(answer.body)["message"] == why
 
 
 @pytest.mark.parametrize("offset", range(4))
