@@ -226,22 +226,31 @@ async def test_a_busy_kernel_keeps_the_server_and_an_idle_one_does_not_and_it_co
         assert gateway is not None
         await cluster.client.create(NOTEBOOKS, a_notebook(), "default")
 
-        async def hours_pass_in_work() -> None:
-            clock.ahead += timedelta(hours=2)
-            now = f"{clock.now():%FT%TZ}"
-
-            async def was_seen_in_work() -> bool:
-                return annotations(await read(cluster)).get(ACTIVE, "") >= now
-
-            await eventually(was_seen_in_work, "a look at the server while it works")
-            await stays_through_two_checks(cluster)
-
         jar = aiohttp.CookieJar(unsafe=True)
         async with aiohttp.ClientSession(cookie_jar=jar) as session:
             base = f"{gateway.url}{PATH}"
             await until_answers(session, gateway.link(f"{PATH}/"))
             async with session.post(f"{base}/api/kernels") as answer:
                 kernel = (await answer.json())["id"]
+
+            async def works() -> bool:
+                async with session.get(f"{base}/api/kernels/{kernel}") as answer:
+                    return bool((await answer.json())["execution_state"] == "busy")
+
+            async def hours_pass_in_work() -> None:
+                # The server knows of it a moment after the cell has begun, and who had asked it before then would take
+                # it for idle all those hours.
+                await eventually(works, "the server says that the kernel works")
+                await stays_through_two_checks(cluster)
+                clock.ahead += timedelta(hours=2)
+                now = f"{clock.now():%FT%TZ}"
+
+                async def was_seen_in_work() -> bool:
+                    return annotations(await read(cluster)).get(ACTIVE, "") >= now
+
+                await eventually(was_seen_in_work, "a look at the server while it works")
+                await stays_through_two_checks(cluster)
+
             cell = "input('for how long? '); print('done')"
             assert await run_code(session, base, kernel, cell, hours_pass_in_work) == "done\n"
         await stays_through_two_checks(cluster)  # idle, but not for half an hour
