@@ -293,8 +293,9 @@ FULL_DISK = textwrap.dedent(
 
 def test_on_a_full_disk_a_write_is_refused_undone_and_never_shown(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True, timeout=240
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=240
     )
+    assert ended.returncode == 0, ended.stderr
     first, statuses, message, names, shown, again = json.loads(ended.stdout.splitlines()[-1])
     assert (first, statuses, shown) == (1, [507] * 4, 0)
     assert "could not be written" in message

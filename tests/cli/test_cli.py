@@ -66,14 +66,14 @@ def test_version_is_that_of_the_distribution() -> None:
 
 def test_plugins_are_listed_with_their_kinds() -> None:
     ended = kfcore("plugins")
-    assert ended.returncode == 0
+    assert ended.returncode == 0, ended.stderr
     assert "PyTorchJob (kubeflow.org/v1)" in ended.stdout
 
 
 def test_a_plugin_that_cannot_be_imported_is_named_and_takes_no_other_down(tmp_path: Path) -> None:
     install(tmp_path, "broken", "no_such_module:Controller")
     ended = kfcore("plugins", path=tmp_path)
-    assert ended.returncode == 1
+    assert ended.returncode == 1, ended.stderr
     assert "PyTorchJob" in ended.stdout
     assert "broken" in ended.stderr
     assert "No module named 'no_such_module'" in ended.stderr
@@ -88,7 +88,7 @@ def test_crds_are_printed_as_yaml_documents_without_aliases() -> None:
 
 def test_an_operator_without_a_cluster_says_where_it_looked(tmp_path: Path) -> None:
     ended = kfcore("operator", "--kubeconfig", str(tmp_path / "missing"))
-    assert ended.returncode == 2
+    assert ended.returncode == 2, ended.stderr
     assert str(tmp_path / "missing") in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -101,14 +101,14 @@ def test_an_operator_for_an_unknown_kind_or_a_bad_address_is_refused(tmp_path: P
         "current-context: c\n"
     )
     unknown = kfcore("operator", "--kubeconfig", str(config), "--kind", "SparkJob")
-    assert unknown.returncode == 2
+    assert unknown.returncode == 2, unknown.stderr
     assert "no plugin serves the kind SparkJob: expected one of " in unknown.stderr
     address = kfcore("operator", "--kubeconfig", str(config), "--health-address", "nowhere")
-    assert address.returncode == 2
+    assert address.returncode == 2, address.stderr
     assert "expected HOST:PORT" in address.stderr
 
 
 def test_a_part_that_cannot_be_left_out_is_refused() -> None:
     ended = kfcore("local", "up", "--without", "kublet")
-    assert ended.returncode == 2
+    assert ended.returncode == 2, ended.stderr
     assert "kublet" in ended.stderr

@@ -122,8 +122,8 @@ async def test_it_serves_until_it_is_asked_to_stop(by: str, api_server: RunningA
         lease = (await user.list(Lease, "default"))[0]
         assert lease.spec.holder_identity.startswith(f"{socket.gethostname()}_")
         process.send_signal(signal.SIGTERM)
-        await process.stderr.read()
-        assert await process.wait() == 0
+        said = await process.stderr.read()
+        assert await process.wait() == 0, said.decode()
         assert (await user.get(Lease, lease.name, "default")).spec.holder_identity == ""
 
 
@@ -136,6 +136,6 @@ async def test_a_taken_port_is_named(api_server: RunningApiServer, tmp_path: Pat
     )  # fmt: skip
     async with asyncio.timeout(240):
         _, error = await process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == 1, error.decode()
     assert f"cannot serve metrics on 127.0.0.1:{port}".encode() in error
     assert b"Traceback" not in error

@@ -54,7 +54,8 @@ async def an_operator(*arguments: str) -> AsyncIterator[asyncio.subprocess.Proce
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        _, said = await process.communicate()
+        print(said.decode())  # for a test that fails
 
 
 async def get(url: str) -> tuple[int, str]:

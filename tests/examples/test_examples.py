@@ -71,13 +71,13 @@ async def test_the_digits_job_also_trains_when_it_is_applied_to_a_running_cluste
 
 def test_the_single_process_job_fits_its_line() -> None:
     ended = run("single.yaml", timeout=240)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "slope=2.9" in ended.stdout.splitlines()[-1]
 
 
 def test_the_failing_job_names_its_failed_replica() -> None:
     ended = run("failing.yaml", timeout=240)
-    assert ended.returncode == 1, ended.stderr
+    assert ended.returncode == 1, ended.stdout + ended.stderr
     summary = ended.stdout.partition("\n\n")[2]
     assert summary.startswith("worker-1 exited with code 3\n")
     assert "cannot open part 2 of the data" in summary

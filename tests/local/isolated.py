@@ -67,12 +67,17 @@ class Pods:
         return b"".join([chunk async for chunk in self.cluster.logs.read(pod, "main", LogOptions())]).decode()
 
     async def until(self, name: str, state: Callable[[Manifest], object]) -> Manifest:
-        async def found() -> Manifest | None:
-            pod = (await self.client.get(POD, name, "default")).raw
-            return dict(pod) if state(pod) else None
+        pod: Manifest = {}
 
-        pod = await eventually(found, f"pod {name} is as it is waited for")
-        assert pod is not None
+        async def is_so() -> bool:
+            nonlocal pod
+            pod = dict((await self.client.get(POD, name, "default")).raw)
+            return bool(state(pod))
+
+        try:
+            await eventually(is_so)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; pod {name} is {pod.get('status')}") from None
         return pod
 
     async def service(self, name: str, app: str, port: int = 80, **spec: Any) -> None:

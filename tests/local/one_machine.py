@@ -48,10 +48,16 @@ class Machine:
     async def until(self, name: str, state: Callable[[Manifest], object]) -> Manifest:
         """The pod as soon as `state` holds for it."""
         events: Any = self.client.watch(POD, "default", resource_version="0")
-        async with asyncio.timeout(PATIENCE), aclosing(events):
-            async for event in events:
-                if event.object.name == name and event.type != "DELETED" and state(event.object.raw):
-                    return dict(event.object.raw)
+        pod: Manifest = {}
+        try:
+            async with asyncio.timeout(PATIENCE), aclosing(events):
+                async for event in events:
+                    if event.object.name == name and event.type != "DELETED":
+                        pod = dict(event.object.raw)
+                        if state(pod):
+                            return pod
+        except TimeoutError:
+            raise AssertionError(f"not within {PATIENCE:g} s; {name} is {pod.get('status')}") from None
         raise AssertionError("the watch ended")
 
     async def until_phase(self, name: str, phase: str) -> Manifest:

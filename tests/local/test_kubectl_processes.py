@@ -32,8 +32,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def test_exec_runs_in_the_containers_environment_and_tells_the_exit_code(cluster: Cluster) -> None:
     done = cluster.kubectl("exec", "server", "--", "sh", "-c", "echo $GREETING; pwd; echo oops >&2; exit 3")
-    assert done.stdout.decode().splitlines() == ["hello", str(cluster.folder)]
     assert done.stderr.decode().splitlines() == ["oops", "command terminated with exit code 3"]
+    assert done.stdout.decode().splitlines() == ["hello", str(cluster.folder)]
     assert done.returncode == 3
 
 
@@ -101,16 +101,15 @@ def test_cp_copies_both_ways(cluster: Cluster) -> None:
 
 def test_attach_shares_the_containers_input_and_output(cluster: Cluster) -> None:
     done = cluster.kubectl("attach", "-i", "reader", stdin=b"one\ntwo\n")
-    assert done.stdout.decode().splitlines() == ["got one", "got two"]
-    assert done.returncode == 4
+    assert (done.stdout, done.returncode) == (b"got one\ngot two\n", 4), done.stderr
     assert cluster.kubectl("logs", "reader").stdout == b"got one\ngot two\n"
 
 
 def test_run_attaches_to_what_it_starts(cluster: Cluster) -> None:
     arguments = ("run", "-i", "--rm", "--restart=Never", "--image=busybox", "once", "--command", "--", "cat")
     done = cluster.kubectl(*arguments, stdin=b"through\n")
-    assert b"through" in done.stdout
     assert done.returncode == 0, done.stderr
+    assert b"through" in done.stdout, done.stderr
 
 
 def test_port_forward_carries_several_connections(cluster: Cluster) -> None:
@@ -130,9 +129,7 @@ def test_port_forward_to_nothing_says_so(cluster: Cluster) -> None:
 @contextmanager
 def _forwarding(cluster: Cluster, target: str, remote: int) -> Iterator[int]:
     command = [KUBECTL, "port-forward", "--address", "127.0.0.1", target, f":{remote}"]
-    with subprocess.Popen(
-        command, env=cluster.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, env=cluster.environment, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             match = re.search(rb"127\.0\.0\.1:(\d+)", process.stdout.readline())

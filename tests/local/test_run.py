@@ -67,8 +67,8 @@ def processes_of(folder: Path) -> set[int]:
 
 def test_a_job_that_succeeds_ends_with_0_its_lines_and_a_summary(run: Run, tmp_path: Path) -> None:
     ended = run(a_job(tmp_path / "job.yaml", "import os\nprint('rank', os.environ['RANK'])\nprint('accuracy=0.97')"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = ended.stdout.splitlines()
-    assert ended.returncode == 0, ended.stderr
     assert any(line.startswith("mine  Created  ") for line in lines)
     assert "master-0 │ rank 0" in lines
     assert any(line.startswith("mine  Succeeded  ") for line in lines)
@@ -80,6 +80,7 @@ def test_a_job_that_succeeds_ends_with_0_its_lines_and_a_summary(run: Run, tmp_p
 
 def test_every_line_of_a_replica_is_shown_once_and_in_order(run: Run, tmp_path: Path) -> None:
     ended = run(a_job(tmp_path / "job.yaml", "for i in range(3000): print(i)\nprint('the end', end='')"))
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr
     shown = [line.removeprefix("master-0 │ ") for line in ended.stdout.splitlines() if line.startswith("master-0")]
     assert shown == [*map(str, range(3000)), "the end"]
 
@@ -89,7 +90,7 @@ def test_a_job_that_fails_ends_with_1_and_says_which_replica_its_exit_code_and_l
 ) -> None:
     script = "import sys\nfor i in range(20): print('line', i)\nsys.exit('no such data')"
     ended = run(a_job(tmp_path / "job.yaml", script))
-    assert ended.returncode == 1
+    assert ended.returncode == 1, ended.stdout + ended.stderr
     summary = ended.stdout.partition("\n\n")[2].splitlines()
     assert summary[0] == "master-0 exited with code 1"
     assert summary[2:12] == [*(f"  line {i}" for i in range(11, 20)), "  no such data"]
@@ -98,7 +99,7 @@ def test_a_job_that_fails_ends_with_1_and_says_which_replica_its_exit_code_and_l
 
 def test_a_command_that_does_not_exist_fails_the_job_with_the_reason(run: Run, tmp_path: Path) -> None:
     ended = run(a_job(tmp_path / "job.yaml", "", command="[no-such-program]"))
-    assert ended.returncode == 1
+    assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "no-such-program" in ended.stdout.partition("\n\n")[2]
 
 
@@ -123,7 +124,7 @@ def test_two_jobs_run_side_by_side_under_their_names(run: Run, tmp_path: Path) -
         a_job(tmp_path / "a.yaml", "print('from a')", name="first"),
         a_job(tmp_path / "b.yaml", "import sys; sys.exit(1)", name="second"),
     )
-    assert ended.returncode == 1
+    assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "first/master-0  │ from a\n" in ended.stdout
     assert "PyTorchJob first: Succeeded" in ended.stdout
     assert "PyTorchJob second: Failed" in ended.stdout
@@ -136,7 +137,7 @@ def test_a_manifest_may_come_from_standard_input_with_objects_that_the_job_needs
     )
     job += "              envFrom: [{configMapRef: {name: settings}}]\n"
     ended = run("-", stdin=config + job)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "'RATE': '0.5'" in ended.stdout
 
 
@@ -165,15 +166,14 @@ def test_bad_input_is_refused_before_anything_runs(run: Run, tmp_path: Path, cha
     path = a_job(tmp_path / "job.yaml", "print('ran')")
     path.write_text(path.read_text().replace(*change.split(" → "), 1))
     ended = run(path)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
+    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
     assert problem in ended.stderr
 
 
 def test_a_file_without_a_job_is_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n")
     ended = run(tmp_path / "config.yaml")
-    assert ended.returncode == 2
+    assert ended.returncode == 2, ended.stdout + ended.stderr
     assert "holds no job to run (" in ended.stderr
 
 
@@ -222,5 +222,4 @@ def test_a_reader_that_goes_away_ends_the_job_quietly(tmp_path: Path, environmen
     path = a_job(tmp_path / "job.yaml", "while True: print('x' * 1000)")
     command = f"'{KFCORE}' local run '{path}' | head -n 3"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, timeout=PATIENCE)
-    assert len(ended.stdout.splitlines()) == 3
-    assert ended.stderr == ""
+    assert (len(ended.stdout.splitlines()), ended.stderr) == (3, "")

@@ -100,5 +100,6 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
         finally:
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=PATIENCE)
+            print(said.decode())  # for a test that fails
     assert b"Task was destroyed" not in said
     assert b"Traceback" not in said

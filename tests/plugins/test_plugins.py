@@ -25,9 +25,8 @@ for name, error in plugins.failures:
 def listed(site: Path) -> list[str]:
     """What a process lists that finds the distributions in `site`, too."""
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    process = subprocess.run(
-        [sys.executable, "-c", LIST], env=environment, capture_output=True, text=True, check=True, timeout=240
-    )
+    process = subprocess.run([sys.executable, "-c", LIST], env=environment, capture_output=True, text=True, timeout=240)
+    assert process.returncode == 0, process.stderr
     return process.stdout.splitlines()
 
 
@@ -42,12 +41,13 @@ def test_the_example_operator_is_found_once_it_is_installed(tmp_path: Path) -> N
         (source / name).write_bytes((ECHO / name).read_bytes())
     site = tmp_path / "site"
     build = ["--no-build-isolation", "--disable-pip-version-check", "--target", str(site)]
-    subprocess.run(
+    installed = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", *build, str(source)],
-        check=True,
         capture_output=True,
+        text=True,
         timeout=240,
     )
+    assert installed.returncode == 0, installed.stderr
     assert "echo echojobs.example.com" in listed(site)
 
 

@@ -89,8 +89,9 @@ async def test_a_job_runs_to_its_end_under_the_operators_own_role() -> None:
 
 
 def test_the_role_that_is_kept_is_the_one_that_the_controllers_declare() -> None:
-    printed = subprocess.run(
-        [str(Path(sys.executable).with_name("kfcore")), "rbac"], capture_output=True, text=True, check=True
-    ).stdout
+    command = [str(Path(sys.executable).with_name("kfcore")), "rbac"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    printed = ended.stdout
     kept = (ROOT / "deploy" / "rbac.yaml").read_text()
     assert list(yaml.safe_load_all(printed)) == list(yaml.safe_load_all(kept)), "run: kfcore rbac > deploy/rbac.yaml"

@@ -51,7 +51,7 @@ def run(directory: Path, test: str, *arguments: str, **environment: str) -> subp
 
 def test_a_conformance_test_needs_no_cluster(tmp_path: Path) -> None:
     ended = run(tmp_path, CONFORMS)
-    assert ended.returncode == 0, ended.stdout
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 async def test_with_kubeconfig_the_same_test_runs_on_that_cluster_and_leaves_nothing_behind(
@@ -60,7 +60,7 @@ async def test_with_kubeconfig_the_same_test_runs_on_that_cluster_and_leaves_not
     kubeconfig = write_kubeconfig(tmp_path / "config", api_server.url, api_server.token)
     before = api_server.api.storage.version
     ended = await asyncio.to_thread(run, tmp_path, CONFORMS, KUBECONFIG=str(kubeconfig))
-    assert ended.returncode == 0, ended.stdout
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert api_server.api.storage.version > before, "it was this cluster"
     async with await api_server.connect() as user:
         assert not any(namespace.name.startswith("kfcore-test") for namespace in await user.list(Namespace))
@@ -69,7 +69,7 @@ async def test_with_kubeconfig_the_same_test_runs_on_that_cluster_and_leaves_not
 def test_a_test_of_chance_runs_with_several_seeds_and_a_failure_names_its_own(tmp_path: Path) -> None:
     assert "5 passed" in run(tmp_path, CHANCE, "--kfcore-seeds=5").stdout
     failed = run(tmp_path, CHANCE, "--kfcore-seeds=1", KFCORE_SEED="7")
-    assert failed.returncode == 1
+    assert failed.returncode == 1, failed.stdout + failed.stderr
     assert "KFCORE_SEED=7" in failed.stdout
 
 
@@ -82,4 +82,4 @@ def test_seeds_that_are_counted_are_the_same_in_every_run(tmp_path: Path) -> Non
 
 def test_who_uses_no_fixture_pays_nothing(tmp_path: Path) -> None:
     ended = run(tmp_path, NOTHING)
-    assert ended.returncode == 0, ended.stdout
+    assert ended.returncode == 0, ended.stdout + ended.stderr
