@@ -27,14 +27,23 @@ OK, FAILED, BAD_INPUT = 0, 1, 2
 def start(name: str | None, options: Sequence[str]) -> int:
     """Start `kfcore local up` with `options` as a process of its own, and return when it is up."""
     try:
-        with instances.claimed(name) as (name, directory):
-            pass  # the name is free; the new process claims it, and is told when somebody was quicker
+        name, directory, claim = instances.claim(name)
     except InstanceError as error:
         return _refuse(str(error))
-    path = directory / "log"
-    with path.open("wb") as log:
-        command = [sys.executable, "-c", "from kfcore.cli import main; main()", "local", "up", "--name", name, *options]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        path = directory / "log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from kfcore.cli import main; main()", "local", "up", "--name", name, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(claim,),
+                env=instances.handed_on(claim),
+            )
+    finally:
+        os.close(claim)
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         found = instances.entered(name)

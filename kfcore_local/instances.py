@@ -24,6 +24,7 @@ from kfcore_local import kept_secrets
 DEFAULT_NAME = "kfcore"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _LOCK, _FACTS, _LOG = "lock", "instance.json", "log"
+_CLAIM = "KFCORE_LOCAL_CLAIM"
 
 
 class InstanceError(Exception):
@@ -90,23 +91,47 @@ def claimed(name: str | None) -> Iterator[tuple[str, Path]]:
 
     Raises InstanceError when another cluster has the name.
     """
+    name, directory, descriptor = _inherited(name) or claim(name)
+    try:
+        (directory / _FACTS).unlink(missing_ok=True)  # of one that was killed
+        yield name, directory
+    finally:
+        (directory / _FACTS).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def claim(name: str | None) -> tuple[str, Path, int]:
+    """As `claimed`, and a descriptor that holds the name until the last copy of it is closed."""
     for candidate in (name,) if name else (DEFAULT_NAME, *(f"{DEFAULT_NAME}-{number}" for number in range(2, 1000))):
         directory = directory_of(candidate)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _locked(descriptor):
-            os.close(descriptor)
-            continue
-        try:
-            (directory / _FACTS).unlink(missing_ok=True)  # of one that was killed
-            yield candidate, directory
-        finally:
-            (directory / _FACTS).unlink(missing_ok=True)
-            os.close(descriptor)
-        return
+        if _locked(descriptor):
+            return candidate, directory, descriptor
+        os.close(descriptor)
     raise InstanceError(
         f"a cluster named {name} runs already: end it with `kfcore local stop --name {name}`, or choose another --name"
     )
+
+
+def handed_on(descriptor: int) -> dict[str, str]:
+    """The environment of a process that is started with what `claim` gave, to have the name from then on."""
+    return {**os.environ, _CLAIM: str(descriptor)}
+
+
+def _inherited(name: str | None) -> tuple[str, Path, int] | None:
+    """The claim that whoever started this process has made for it."""
+    number = os.environ.pop(_CLAIM, "")
+    if not name or not number.isdecimal():
+        return None
+    descriptor, directory = int(number), directory_of(name)
+    try:
+        if not os.path.samestat(os.fstat(descriptor), os.stat(directory / _LOCK)):
+            return None
+    except OSError:
+        return None
+    os.set_inheritable(descriptor, False)
+    return name, directory, descriptor
 
 
 def _locked(descriptor: int) -> bool:
@@ -186,9 +211,9 @@ def clear_data(directory: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InstanceError(f"{directory} is in use: end its cluster with `kfcore local stop` first") from error
-        for path in (*directory.glob("state.db*"), directory / kept_secrets.FILE, directory / "lock"):
-            path.unlink(missing_ok=True)
         for kept in ("kubelet", "volumes"):
             shutil.rmtree(directory / kept, ignore_errors=True)
+        for path in (*directory.glob("state.db*"), directory / kept_secrets.FILE, directory / "lock"):
+            path.unlink(missing_ok=True)  # the lock last: whoever comes from then on finds nothing of the old
     with contextlib.suppress(OSError):
         directory.rmdir()

@@ -6,6 +6,7 @@ the object; the rows before it are the history that watches resume from. Blockin
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -163,19 +164,23 @@ class Database:
 
 def _locked(directory: Path) -> int:
     """The descriptor that holds the directory's lock; the kernel gives it free when its process ends, however."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DataDirectoryError(f"cannot use {directory} as a data directory: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise DataDirectoryError(
-            f"{directory} is in use by another kfcore (process {holder}): stop that one, or choose another directory"
-        ) from error
+    while True:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DataDirectoryError(f"cannot use {directory} as a data directory: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            why = f"{directory} is in use by another kfcore (process {holder})"
+            raise DataDirectoryError(f"{why}: stop that one, or choose another directory") from error
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(directory / "lock")):
+                break
+        os.close(descriptor)  # the directory was cleared in between: others would have another lock
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import random
@@ -206,6 +207,23 @@ async def test_a_directory_in_use_says_by_whom(tmp_path: Path) -> None:
             ApiServer(data_dir=tmp_path)
     async with a_server(tmp_path) as server:
         assert (await dumped(server))["items"] == []
+
+
+async def test_a_data_directory_is_held_by_one_also_when_it_was_cleared_as_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def cleared(descriptor: int, kind: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        (tmp_path / "lock").unlink()  # as `kfcore local reset` does
+        lock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", cleared)
+    holder = ApiServer(data_dir=tmp_path)
+    with pytest.raises(DataDirectoryError, match="in use by another kfcore"):
+        ApiServer(data_dir=tmp_path)
+    await holder.close()
 
 
 async def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:

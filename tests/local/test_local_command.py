@@ -122,6 +122,36 @@ def test_a_name_is_free_however_long_somebody_looks_whether_it_is(
     end.join()
 
 
+def test_two_that_are_started_at_once_have_a_name_each(home: Home) -> None:
+    command = [KFCORE, "local", "up", "-d", "--without", "kubelet", "--without", "operator"]
+    starting = [
+        subprocess.Popen(
+            command, env=home.env, cwd=home.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    told = [each.communicate(timeout=PATIENCE) for each in starting]
+    assert [each.returncode for each in starting] == [0, 0], told
+    assert set(re.findall(r"^kfcore(?:-2)? ", home.local("status").stdout, re.M)) == {"kfcore ", "kfcore-2 "}
+    assert home.local("stop", "--all").returncode == 0
+
+
+def test_a_name_is_held_while_it_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    name, _, held = instances.claim(None)
+    [(variable, value)] = instances.handed_on(held).items() - os.environ.items()
+    other, _, held_too = instances.claim(None)
+    assert (name, other) == ("kfcore", "kfcore-2")
+    with pytest.raises(InstanceError):
+        instances.claim(name)
+    monkeypatch.setenv(variable, value)  # as the process has it that is started with it
+    with instances.claimed(name) as (found, _):
+        assert found == name
+        assert instances.is_alive(name)
+    os.close(held_too)
+    assert not instances.is_alive(name)
+
+
 def test_one_that_was_killed_leaves_its_name_free(home: Home) -> None:
     home.up("--without", "operator")
     home.kill()
