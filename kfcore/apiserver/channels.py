@@ -129,8 +129,9 @@ async def forward(socket: Socket, ports: Sequence[int], connect: Connect) -> Non
             return
         finally:
             connected[2 * index].set()
-        while data := await reader.read(65536):
-            await socket.send(bytes([2 * index]) + data)
+        with suppress(OSError):  # it broke, as the other ports' need not
+            while data := await reader.read(65536):
+                await socket.send(bytes([2 * index]) + data)
 
     async def listen() -> None:
         while (message := await socket.receive()) is not None:
@@ -139,7 +140,8 @@ async def forward(socket: Socket, ports: Sequence[int], connect: Connect) -> Non
                 await connected[channel].wait()
                 if writer := writers.get(channel):
                     writer.write(message[1:])
-                    await writer.drain()
+                    with suppress(OSError):
+                        await writer.drain()
 
     carrying = asyncio.gather(*(carry(index, port) for index, port in enumerate(ports)))
     listening = asyncio.ensure_future(listen())
