@@ -49,6 +49,7 @@ class ContainerLog:
         self._file = path.open("ab", buffering=0)
         self._changed = asyncio.Event()
         self._full = False
+        self._removed = False
         self._lost = lost
         self._size = self._file.tell()
         self._rotated = sorted(int(file.suffix[1:]) for file in path.parent.glob(f"{path.name}.[0-9]*"))
@@ -107,7 +108,8 @@ class ContainerLog:
         return (self.path if number == self._number else self._file_of(number)).open("rb")
 
     def remove(self) -> None:
-        """Its files."""
+        """Its files. Who still reads one comes to the end of that."""
+        self._removed = True
         for path in (self.path, *map(self._file_of, self._rotated)):
             path.unlink(missing_ok=True)
 
@@ -139,6 +141,8 @@ class ContainerLog:
             selection.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z").encode() if selection.since else b""
         )
         line = _Line(since, selection.timestamps)
+        if self._removed:
+            return
         number, position = (self._first, 0) if selection.tail is None else self._start_of_tail(selection.tail)
         file = self._open(number)
         try:
@@ -154,6 +158,8 @@ class ContainerLog:
                         yield piece
                 elif number < self._number:
                     number = max(number + 1, self._first)
+                    if self._removed:
+                        return
                     file.close()
                     file, rest = self._open(number), b""
                 elif closed or not selection.follow:

@@ -57,7 +57,12 @@ class NameServer:
     async def _answer_connections(self, connections: socket.socket, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            accepted, _ = await loop.sock_accept(connections)
+            try:
+                accepted, _ = await loop.sock_accept(connections)
+            except OSError as error:
+                log.warning("names.not_accepted", error=str(error))
+                await asyncio.sleep(1.0)  # too many open files; they become fewer
+                continue
             group.create_task(self._answer_connection(accepted))
 
     async def _answer_connection(self, accepted: socket.socket) -> None:

@@ -129,6 +129,18 @@ async def test_a_reader_that_follows_goes_from_file_to_file(log: ContainerLog) -
 
 
 @pytest.mark.usefixtures("small_files")
+async def test_a_reader_whose_log_is_removed_comes_to_its_end(log: ContainerLog) -> None:
+    for line in numbered(150):
+        log.write("stdout", line)
+    slow = log.read(Selection(follow=True))
+    assert (await anext(slow)).startswith(b"line 0\n")
+    log.close()
+    log.remove()
+    assert [chunk async for chunk in slow] == []
+    assert await text(log) == b""
+
+
+@pytest.mark.usefixtures("small_files")
 async def test_the_next_kubelet_finds_all_files_of_a_log_and_removes_them(log: ContainerLog, tmp_path: Path) -> None:
     lines = numbered(150)
     for line in lines:
