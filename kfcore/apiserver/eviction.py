@@ -22,14 +22,15 @@ _WHY = "Cannot evict pod as it would violate the pod's disruption budget."
 class _Count(msgspec.Struct, frozen=True):
     healthy: int
     desired: int
+    allowed: int
+    observed: bool
+    """Whether a controller has counted."""
 
-    @property
-    def allowed(self) -> int:
-        return max(self.healthy - self.desired, 0)
 
-
-def demand_budget(objects: Objects, pod: Manifest) -> None:
-    """Raises TooManyRequests for a pod that its budget keeps, Forbidden for one with several budgets."""
+def demand_budget(objects: Objects, pod: Manifest, *, dry_run: bool) -> None:
+    """Take the pod out of its budget. Raises TooManyRequests for one that this keeps, Forbidden for one with several
+    budgets.
+    """
     if _is_done(pod):
         return
     budgets = list(_budgets_of(objects, pod))
@@ -50,6 +51,21 @@ def demand_budget(objects: Objects, pod: Manifest) -> None:
         name = budget["metadata"]["name"]
         why = f"The disruption budget {name} needs {count.desired} healthy pods and has {count.healthy} currently"
         raise TooManyRequests(_WHY, details=StatusDetails(causes=[Cause("DisruptionBudget", why)]))
+    if count.observed and not dry_run:
+        kind = objects.kinds.at("policy", "v1", "poddisruptionbudgets")
+        assert kind is not None
+        metadata, gone = budget["metadata"], {pod["metadata"]["name"]: objects.now()}
+        objects.update(
+            kind, metadata["namespace"], metadata["name"], lambda found: _without(found, gone), subresource="status"
+        )
+
+
+def _without(budget: Manifest, gone: Manifest) -> Manifest:
+    """The budget as it is until its controller has counted again."""
+    status = budget["status"]
+    let_go = {**(status.get("disruptedPods") or {}), **gone}
+    left = status["disruptionsAllowed"] - 1
+    return {**budget, "status": {**status, "disruptionsAllowed": left, "disruptedPods": let_go}}
 
 
 def _is_done(pod: Manifest) -> bool:
@@ -83,7 +99,8 @@ def _selector(budget: Manifest) -> LabelSelector | None:
 def _counted(objects: Objects, budget: Manifest) -> _Count:
     status: Any = budget.get("status") or {}
     if status.get("observedGeneration", 0) >= budget["metadata"].get("generation", 1):
-        return _Count(status.get("currentHealthy", 0), status.get("desiredHealthy", 0))
+        healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
+        return _Count(healthy, desired, status.get("disruptionsAllowed", 0), observed=True)
     kind = objects.kinds.at("", "v1", "pods")
     assert kind is not None
     selector = _selector(budget)
@@ -98,7 +115,7 @@ def _counted(objects: Objects, budget: Manifest) -> _Count:
         desired = expected - _share(spec["maxUnavailable"], expected)
     else:
         desired = _share(spec.get("minAvailable") or 0, expected)
-    return _Count(healthy, max(desired, 0))
+    return _Count(healthy, max(desired, 0), max(healthy - max(desired, 0), 0), observed=False)
 
 
 def _expected(objects: Objects, pods: list[Manifest]) -> int:

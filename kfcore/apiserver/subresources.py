@@ -167,7 +167,7 @@ class Subresources:
             gate.post(body)
         dry = dry_run(request, options)
         pod = self._objects.read(route.kind, route.namespace, route.name).manifest
-        demand_budget(self._objects, pod)
+        demand_budget(self._objects, pod, dry_run=dry)
         if not dry and "deletionTimestamp" not in pod["metadata"]:
             self._objects.update(route.kind, route.namespace, route.name, self._disrupted, subresource="status")
         self._objects.delete(route.kind, route.namespace, route.name, parse_options(options, {}), dry_run=dry)

@@ -1,6 +1,6 @@
 """The controllers that every cluster has and one machine needs too: Deployments, ReplicaSets, StatefulSets, DaemonSets,
-Jobs, CronJobs, and the endpoints of services. A manager comes in; `add_workload_controllers` gives it one controller a
-kind.
+Jobs, CronJobs, the endpoints of services, and the state of disruption budgets. A manager comes in;
+`add_workload_controllers` gives it one controller a kind.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from kfcore_local.scheduling.kinds import SchedulableNode
 from kfcore_local.workloads.cronjob import CronJobReconciler
 from kfcore_local.workloads.daemonset import DaemonSetReconciler
 from kfcore_local.workloads.deployment import DeploymentReconciler
+from kfcore_local.workloads.disruption import DisruptionReconciler, enqueue_budgets, enqueue_budgets_of_owner
 from kfcore_local.workloads.endpoints import EndpointsReconciler
 from kfcore_local.workloads.job import JobReconciler
 from kfcore_local.workloads.kinds import (
@@ -22,6 +23,7 @@ from kfcore_local.workloads.kinds import (
     Deployment,
     EndpointSlice,
     Pod,
+    PodDisruptionBudget,
     ReplicaSet,
     Service,
     StatefulSet,
@@ -87,4 +89,14 @@ def add_workload_controllers(manager: Manager) -> None:
         owns=[EndpointSlice],
         watches=[(Pod, enqueue_mapped(index.services_of))],
         name="endpoints",
+    )
+    of_owner = enqueue_mapped(enqueue_budgets_of_owner(cache))
+    manager.add_controller(
+        DisruptionReconciler(client, cache, clock),
+        PodDisruptionBudget,
+        watches=[
+            (Pod, enqueue_mapped(enqueue_budgets(cache))),
+            *((kind, of_owner) for kind in (Deployment, ReplicaSet, StatefulSet)),
+        ],
+        name="disruption",
     )

@@ -271,6 +271,20 @@ class EndpointSlice(ServerObject, frozen=True):
     ports: list[Manifest] | None = None
 
 
+class PodDisruptionBudgetSpec(Struct, frozen=True):
+    min_available: int | str | None = None
+    max_unavailable: int | str | None = None
+    selector: Manifest | None = None
+
+
+class PodDisruptionBudget(ServerObject, frozen=True):
+    resource: ClassVar[Resource] = Resource(
+        "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", short_names=("pdb",), subresources=_STATUS
+    )
+    spec: PodDisruptionBudgetSpec = PodDisruptionBudgetSpec()
+    status: Manifest = {}
+
+
 def created_at(metadata: ObjectMeta) -> datetime:
     """When an object was created; an object that the server answered with always says so."""
     assert metadata.creation_timestamp is not None
