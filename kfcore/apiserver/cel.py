@@ -15,6 +15,7 @@ from kfcore.apiserver.cel_ast import Node, parse
 from kfcore.apiserver.cel_costs import of_self
 from kfcore.apiserver.cel_macros import one_variable, with_optionals
 from kfcore.apiserver.cel_names import escape
+from kfcore.apiserver.cel_needs import EVERYTHING, Needs
 from kfcore.apiserver.cel_types import kind_of, type_problems
 
 if TYPE_CHECKING:
@@ -210,8 +211,10 @@ def signature(schema: Manifest, *, root: bool = False) -> str:
     return "dyn"
 
 
-def to_cel(value: Any, schema: Manifest, *, root: bool = False) -> Any:
-    """A JSON value as CEL sees one of `schema`: null fields are absent, and numbers are of the schema's type."""
+def to_cel(value: Any, schema: Manifest, *, root: bool = False, needs: Needs = EVERYTHING) -> Any:
+    """What is needed of a JSON value, as CEL sees one of `schema`: null fields are absent, and numbers are of the
+    schema's type.
+    """
     if isinstance(value, dict):
         properties = schema.get("properties") or {}
         additional = schema.get("additionalProperties")
@@ -223,16 +226,21 @@ def to_cel(value: Any, schema: Manifest, *, root: bool = False) -> Any:
                 if key == "metadata":
                     inner = {name: inner[name] for name in ("name", "generateName") if name in inner}
                 found[key] = inner
-            elif key in properties:
-                found[escape(key)] = to_cel(inner, properties[key])
+                continue
+            name = escape(key) if key in properties else key
+            of_inner = needs.of(name)
+            if of_inner is None:
+                continue
+            if key in properties:
+                found[name] = to_cel(inner, properties[key], needs=of_inner)
             elif isinstance(additional, dict):
-                found[key] = to_cel(inner, additional)
+                found[name] = to_cel(inner, additional, needs=of_inner)
             elif schema.get(_PRESERVE):
-                found[key] = inner
+                found[name] = inner
         return found
     if isinstance(value, list):
         items = schema.get("items") or {}
-        return [to_cel(item, items) for item in value]
+        return [to_cel(item, items, needs=needs.of_item) for item in value]
     if isinstance(value, int) and not isinstance(value, bool) and schema.get("type") == "number":
         return float(value)
     if isinstance(value, float) and value.is_integer() and schema.get("type") == "integer":

@@ -18,6 +18,7 @@ _LARGEST = Decimal(2**63 - 1)
 """What is written with more digits than an int64 has is no larger than one."""
 
 
+@lru_cache(maxsize=4096)
 def amount(text: str) -> Decimal | None:
     """A quantity as a number; None for what is not a quantity."""
     try:

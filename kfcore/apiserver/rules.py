@@ -10,6 +10,7 @@ from typing import Any
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.cel import CompileError, EvaluationError, Expression, compile_expression, to_cel
+from kfcore.apiserver.cel_needs import Needs, needs_of
 from kfcore.apiserver.schema import EMBEDDED
 from kfcore.apiserver.status import FieldError, forbidden_field, go_value, invalid_value, required
 
@@ -70,6 +71,12 @@ class Rules:
         keys = schema.get("x-kubernetes-list-map-keys") or ()
         self._keys = tuple(keys) if schema.get("x-kubernetes-list-type") == "map" else ()
 
+    @cached_property
+    def _needs(self) -> Needs:
+        """What the rules of this very place look at, and their messages."""
+        expressions = [expression for rule in self._own for expression in (rule.expression, rule.message_expression)]
+        return needs_of([found.tree for found in expressions if isinstance(found, Expression)], self._schema)
+
     def __bool__(self) -> bool:
         return bool(self._own or self._properties or self._additional or self._items)
 
@@ -115,8 +122,8 @@ class Rules:
             if unchanged and not expression.transition:
                 continue  # what was there before the rule may stay
             if now is _ABSENT:
-                now = to_cel(value, self._schema, root=self._root)
-                then = to_cel(previous, self._schema, root=self._root) if has_previous else None
+                now = to_cel(value, self._schema, root=self._root, needs=self._needs)
+                then = to_cel(previous, self._schema, root=self._root, needs=self._needs) if has_previous else None
             try:
                 holds = expression.evaluate(now, then, has_previous=has_previous)
             except EvaluationError as error:
