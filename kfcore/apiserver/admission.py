@@ -35,7 +35,7 @@ class Admission:
             self._accounts.admit(pod)
 
     def resolve_priority(self, pod: Manifest) -> None:
-        """Raises Forbidden for a class that is not there, and for a number that is not the class's."""
+        """Raises Forbidden for a class that is not there, and for a number or policy that is not the class's."""
         spec = pod.get("spec")
         if not isinstance(spec, dict):
             return
@@ -53,8 +53,13 @@ class Admission:
                 f"controller computed {value} from the given PriorityClass name"
             )
             raise forbidden(_POD, pod["metadata"].get("name", ""), why)
-        spec["priority"] = value
-        spec.setdefault("preemptionPolicy", policy)
+        if (own := spec.get("preemptionPolicy")) and own != policy:
+            why = (
+                f"the string value of PreemptionPolicy ({own}) must not be provided in pod spec; priority admission "
+                f"controller computed {policy} from the given PriorityClass name"
+            )
+            raise forbidden(_POD, pod["metadata"].get("name", ""), why)
+        spec["priority"], spec["preemptionPolicy"] = value, policy
 
     def keep_one_default(self, priority_class: Manifest) -> None:
         """Raises Forbidden for a second class that is meant for everybody."""
@@ -68,7 +73,10 @@ class Admission:
         """What a pod's RuntimeClass costs, and where it runs. Raises Forbidden for one that is not there."""
         spec = pod.get("spec")
         name = spec.get("runtimeClassName") if isinstance(spec, dict) else None
-        if not isinstance(spec, dict) or not name:
+        if not isinstance(spec, dict):
+            return
+        if not name:
+            self._refuse_overhead(pod)
             return
         classes = self._all("node.k8s.io", "runtimeclasses")
         found = next((item for item in classes if item["metadata"]["name"] == name), None)
@@ -83,6 +91,8 @@ class Admission:
                 why = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
                 raise forbidden(_POD, pod_name, why)
             spec["overhead"] = dict(overhead)
+        else:
+            self._refuse_overhead(pod)
         scheduling = found.get("scheduling") or {}
         if selector := scheduling.get("nodeSelector"):
             own = spec.get("nodeSelector") or {}
@@ -95,6 +105,12 @@ class Admission:
         if tolerations := scheduling.get("tolerations"):
             own_tolerations = spec.get("tolerations") or []
             spec["tolerations"] = [*own_tolerations, *(item for item in tolerations if item not in own_tolerations)]
+
+    @staticmethod
+    def _refuse_overhead(pod: Manifest) -> None:
+        if pod["spec"].get("overhead"):
+            why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+            raise forbidden(_POD, pod["metadata"].get("name", ""), why)
 
     def choose_storage_class(self, claim: Manifest) -> None:
         """A claim that names no class gets the default one; an empty name asks for none."""

@@ -10,12 +10,18 @@ import msgspec
 
 from kfcore.api.codec import decode_json, encode_json
 from kfcore.api.meta import Manifest
+from kfcore.apiserver.bodies import json_type
 from kfcore.apiserver.go_json import syntax_error
 from kfcore.client.errors import ApiError, Cause, Status, StatusDetails, error_from_status
 
 GROUP, KIND = "admission.k8s.io", "AdmissionReview"
 VERSIONS = ("v1", "v1beta1")
 _LEAST_CODE = 400
+_TYPES: dict[str, tuple[type, str]] = {
+    "allowed": (bool, "bool"),
+    "patchType": (str, "v1.PatchType"),
+    "warnings": (list, "[]string"),
+}
 
 
 class CallFailed(Exception):
@@ -42,15 +48,16 @@ def read_review(body: bytes, version: str, uid: str, *, mutating: bool) -> Verdi
     response = answer.get("response")
     if not isinstance(response, dict):
         raise _malformed("webhook response was absent")
+    _check_types(response)
     if version == "v1":
         _check(answer, response, uid, mutating=mutating)
-    patch_type = str(response.get("patchType") or ("JSONPatch" if response.get("patch") else ""))
-    warnings, status = response.get("warnings"), response.get("status")
+    patch_type = response.get("patchType") or ("JSONPatch" if response.get("patch") else "")
+    status = response.get("status")
     return Verdict(
         response.get("allowed") is True,
         _patch(response.get("patch")) if mutating else [],
         patch_type if mutating else "",
-        [text for text in warnings if isinstance(text, str)] if isinstance(warnings, list) else [],
+        response.get("warnings") or [],
         status if isinstance(status, dict) else None,
     )
 
@@ -68,6 +75,17 @@ def _decoded(body: bytes) -> Manifest:
                 f"failed to call webhook: Object '{field}' is missing in '{body.decode(errors='replace')}'"
             )
     return answer  # type: ignore[no-any-return]
+
+
+def _check_types(response: Manifest) -> None:
+    for field, (type_, go_type) in _TYPES.items():
+        value = response.get(field)
+        texts = value if isinstance(value, list) else ()
+        if value is not None and (not isinstance(value, type_) or not all(isinstance(text, str) for text in texts)):
+            place = f"AdmissionResponse.response.{field} of type {go_type}"
+            raise CallFailed(
+                f"failed to call webhook: json: cannot unmarshal {json_type(value)} into Go struct field {place}"
+            )
 
 
 def _check(answer: Manifest, response: Manifest, uid: str, *, mutating: bool) -> None:

@@ -75,20 +75,15 @@ class GarbageCollector:
     # ── dependents ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _collect(self, collection: Collection, dependent: Stored, *, foreground: bool = False) -> None:
-        """Delete an object when no owner keeps it; else drop its references to owners that are gone."""
+        """Delete an object when no owner keeps it; else drop its references to owners that are gone or going."""
         storage = self._objects.storage
         current = collection.get(*dependent.key)
         if current is None or current.uid != dependent.uid:
             return
-        keeping, gone = [], []
-        for reference in current.manifest["metadata"].get("ownerReferences", ()):
-            owner = storage.find(reference["uid"])
-            if owner is None:
-                gone.append(reference)
-            elif not (foreground and _waits_for_dependents(owner[1].manifest)):
-                keeping.append(reference)
+        references = current.manifest["metadata"].get("ownerReferences", [])
+        keeping = [reference for reference in references if self._keeps(current, reference, foreground=foreground)]
         if keeping:
-            if gone:
+            if len(keeping) < len(references):
                 self._rewrite(current, ownerReferences=keeping)
             return
         if "deletionTimestamp" in current.manifest["metadata"]:
@@ -98,6 +93,22 @@ class GarbageCollector:
             namespace, name = current.key
             policy = "Foreground" if foreground and storage.dependents(current.uid) else ""
             self._objects.delete(kind, namespace, name, DeleteOptions(propagation=policy))
+
+    def _keeps(self, dependent: Stored, reference: Manifest, *, foreground: bool) -> bool:
+        """Whether an owner keeps its dependent: one that is there and, `foreground`, does not wait for it to go.
+
+        A dependent without a namespace is kept for ever by what names an owner that has one: nobody can look that up.
+        """
+        kind = self._objects.kinds.of(reference["apiVersion"], reference["kind"])
+        if not dependent.key[0] and kind is not None and kind.resource.namespaced:
+            return True
+        owner = self._owner(dependent, reference["uid"])
+        return owner is not None and not (foreground and _waits_for_dependents(owner.manifest))
+
+    def _owner(self, dependent: Stored, uid: str) -> Stored | None:
+        """Owners are looked for in the dependent's namespace, and among what has none."""
+        found = self._objects.storage.find(uid)
+        return found[1] if found is not None and found[1].key[0] in ("", dependent.key[0]) else None
 
     def _orphan_dependents(self, owner: Stored) -> None:
         for _, dependent in self._objects.storage.dependents(owner.uid):
@@ -143,7 +154,7 @@ class GarbageCollector:
     def _look_up_owners(self, stored: Stored) -> None:
         storage = self._objects.storage
         uids = stored.owners
-        if not uids or all(storage.find(uid) for uid in uids) or stored.uid in self._timers:
+        if not uids or all(self._owner(stored, uid) for uid in uids) or stored.uid in self._timers:
             return
         try:
             asyncio.get_running_loop()

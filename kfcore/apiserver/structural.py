@@ -19,6 +19,7 @@ _MALFORMED = {
     "unterminated subpattern": "missing closing )",
     "unbalanced parenthesis": "unexpected )",
     "nothing to repeat": "missing argument to repetition operator",
+    "repetition number is too large": "invalid repeat count",
 }
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 _NESTED = (
@@ -146,9 +147,9 @@ def _pattern_problems(pattern: Any, place: str) -> Iterator[FieldError]:
         return
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         for found, why in _MALFORMED.items():
-            if found in error.msg:
+            if found in str(error):
                 said = f"must be a valid regular expression, but isn't: error parsing regexp: {why}: `{pattern}`"
                 yield invalid_value(f"{place}.pattern", pattern, said)
 

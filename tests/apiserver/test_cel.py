@@ -254,6 +254,7 @@ async def test_a_crd_with_a_malformed_rule_is_refused(rule: Any, field: str, why
     [
         (of({"a": {}}), "properties[a].type", "Required value: must not be empty for specified object fields"),
         (of({"a": {"type": "array"}}), "properties[a].items", "Required value: must be specified"),
+        (of({"a": {**TEXT, "pattern": "a{9999999999}"}}), "properties[a].pattern", "invalid repeat count"),
         (of({"a": {"type": "text"}}), "properties[a].type", 'Unsupported value: "text"'),
         (of({"a": {**NUMBER, "default": "x"}}), "properties[a].default", "must be of type integer"),
         (of({"a": TEXT}, additionalProperties=TEXT), "additionalProperties", "are mutual exclusive"),

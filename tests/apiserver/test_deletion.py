@@ -10,6 +10,7 @@ from kfcore.api.core import CustomResourceDefinition, Namespace, Pod
 from kfcore.api.meta import Manifest, untyped
 from kfcore.api.resource import Resource
 from kfcore.client.errors import Forbidden, NotFound
+from kfcore.client.interface import Propagation
 from kfcore.testing import FakeClient, FakeClock, schemaless_crd
 
 GADGET = Resource("things.example.com", "v1", "Gadget", "gadgets", subresources=frozenset({"status"}))
@@ -28,6 +29,12 @@ def a_pod(**metadata: Any) -> Manifest:
         "metadata": {"name": "p", **metadata},
         "spec": {"containers": [{"name": "c", "image": "i"}]},
     }
+
+
+def owned_by(owner: Any) -> Manifest:
+    """A reference that holds a deletion in the foreground up."""
+    kind = {"apiVersion": "things.example.com/v1", "kind": "Gadget"}
+    return {**kind, "name": owner.name, "uid": owner.metadata.uid, "blockOwnerDeletion": True}
 
 
 async def test_a_namespace_takes_everything_in_it_along() -> None:
@@ -89,17 +96,38 @@ async def test_an_object_whose_owner_never_was_goes_when_that_is_found_out() -> 
         await client.get(Pod, "p")
 
 
-async def test_a_dependent_of_two_owners_stays_with_the_one_that_is_left() -> None:
+@pytest.mark.parametrize("policy", [Propagation.BACKGROUND, Propagation.FOREGROUND])
+async def test_a_dependent_of_two_owners_stays_with_the_one_that_is_left(policy: Propagation) -> None:
     client = FakeClient(schemaless_crd(GADGET), a_gadget(), a_gadget(name="h"))
     owners = [await client.get(Gadget, name) for name in "gh"]
-    references = [
-        {"apiVersion": "things.example.com/v1", "kind": "Gadget", "name": owner.name, "uid": owner.metadata.uid}
-        for owner in owners
-    ]
-    await client.create(Pod, a_pod(ownerReferences=references))
-    await client.delete(Gadget, "g")
+    await client.create(Pod, a_pod(ownerReferences=[owned_by(owner) for owner in owners]))
+    await client.delete(Gadget, "g", propagation=policy)
     kept = (await client.get(Pod, "p")).metadata.owner_references
     assert [reference.name for reference in kept] == ["h"]
+    with pytest.raises(NotFound):
+        await client.get(Gadget, "g")
+
+
+async def test_an_owner_in_another_namespace_is_none() -> None:
+    clock = FakeClock()
+    client = FakeClient(schemaless_crd(GADGET), a_gadget(namespace="team"), clock=clock)
+    reference = owned_by(await client.get(Gadget, "g", "team"))
+    await client.create(Pod, a_pod(ownerReferences=[reference]), "team")
+    await client.create(Pod, a_pod(ownerReferences=[reference]), "default")
+    await clock.advance(10)
+    await client.get(Pod, "p", "team")
+    with pytest.raises(NotFound):
+        await client.get(Pod, "p", "default")
+
+
+async def test_what_has_no_namespace_does_not_go_with_an_owner_that_has_one() -> None:
+    clock = FakeClock()
+    client = FakeClient(schemaless_crd(GADGET), a_gadget(), clock=clock)
+    reference = owned_by(await client.get(Gadget, "g"))
+    await client.create(Namespace, {"metadata": {"name": "team", "ownerReferences": [reference]}})
+    await client.delete(Gadget, "g")
+    await clock.advance(10)
+    assert (await client.get(Namespace, "team")).metadata.name == "team"
 
 
 async def test_a_bound_pod_is_given_time_and_an_unbound_one_goes_at_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conversing import MERGE, PODS, STRATEGIC, Conversation, a_pod
+from conversing import MERGE, NAMESPACE, PODS, STRATEGIC, Conversation, a_pod
 
 from kfcore.api.meta import Manifest
 from kfcore.apiserver.server import ApiServer
@@ -108,7 +108,6 @@ async def refused_fields(ask: Conversation, method: str, path: str, body: Manife
             "containers[0].securityContext.seccompProfile.localhostProfile",
         ),
         ({"dnsPolicy": "None"}, "dnsConfig"),
-        ({"preemptionPolicy": "X"}, "preemptionPolicy"),
         ({"initContainers": [container()]}, "initContainers[0].name"),
         ({"initContainers": [container(name="x", livenessProbe=HTTP)]}, "initContainers[0].livenessProbe"),
         ({"tolerations": [{"operator": "Equal"}]}, "tolerations[0].operator"),
@@ -272,6 +271,26 @@ async def test_a_pods_runtime_class_is_there_and_says_what_it_costs(ask: Convers
     runtime = {"metadata": {"name": "kata"}, "handler": "h", "overhead": {"podFixed": {"cpu": "250m"}}}
     await ask.created("/apis/node.k8s.io/v1/runtimeclasses", runtime)
     assert (await ask.created(PODS, a_pod(runtimeClassName="kata")))["spec"]["overhead"] == {"cpu": "250m"}
+
+
+@pytest.mark.parametrize("spec", [{}, {"runtimeClassName": "runc"}])
+async def test_a_pod_costs_nothing_more_without_a_runtime_class_that_says_so(ask: Conversation, spec: Any) -> None:
+    await ask.created("/apis/node.k8s.io/v1/runtimeclasses", {"metadata": {"name": "runc"}, "handler": "h"})
+    said = await ask.refusal("POST", PODS, a_pod(overhead={"cpu": "1"}, **spec))
+    assert said == (
+        '403 pods "p" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead'
+    )
+
+
+async def test_whom_a_pod_preempts_is_said_by_its_class_and_checked_in_a_template(ask: Conversation) -> None:
+    said = await ask.refusal("POST", PODS, a_pod(preemptionPolicy="Never"))
+    assert said == (
+        '403 pods "p" is forbidden: the string value of PreemptionPolicy (Never) must not be provided in pod spec; '
+        "priority admission controller computed PreemptLowerPriority from the given PriorityClass name"
+    )
+    template = {"metadata": {"name": "t"}, "template": {"spec": a_pod(preemptionPolicy="X")["spec"]}}
+    fields = await refused_fields(ask, "POST", f"{NAMESPACE}/podtemplates", template)
+    assert fields == {"template.spec.preemptionPolicy"}
 
 
 async def test_a_binding_names_its_pod_and_a_node(ask: Conversation) -> None:
