@@ -1,5 +1,5 @@
 """Conditions as Kubernetes has them (metav1.Condition): what is true of an object, since when and why. A custom kind's
-status takes them as `conditions: Conditions`; jobs have their own, of the Kubeflow operators' form.
+status takes them as `conditions: Conditions = []`; jobs have their own, of the Kubeflow operators' form.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ class Condition(Model):
 
 Conditions = Annotated[
     list[Condition],
-    Field(
-        default_factory=list,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    ),
+    Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
 ]
 """The conditions of a status, at most one of a type."""
 

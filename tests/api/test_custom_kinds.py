@@ -41,7 +41,7 @@ class HouseSpec(Model):
 
 
 class HouseStatus(Model):
-    conditions: Conditions
+    conditions: Conditions = []
     inspected: str | None = None
     state: str = ""
 
@@ -151,3 +151,12 @@ def test_a_condition_keeps_its_time_until_its_status_is_another() -> None:
     )
     assert is_condition_true(conditions, "Ready")
     assert not is_condition_true(conditions, "Painted")
+
+
+def test_conditions_are_a_map_by_their_type_and_no_two_objects_share_them() -> None:
+    status = crd(House)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    conditions = status["properties"]["conditions"]
+    assert (conditions["x-kubernetes-list-type"], conditions["x-kubernetes-list-map-keys"]) == ("map", ["type"])
+    assert "required" not in status
+    HouseStatus().conditions.append(Condition(type="Ready", status="True", reason="Built"))
+    assert HouseStatus().conditions == []
