@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from kfcore.api.codec import decode_json, encode_json
@@ -33,6 +34,9 @@ def merge_patch(target: Any, patch: Any) -> Any:
 class PatchFailed(Exception):
     """An operation does not fit the document."""
 
+    operation: Mapping[str, Any] = {}
+    """Which, once `patched` has raised it."""
+
 
 def json_patch(document: Any, operations: list[dict[str, Any]]) -> Any:
     """`operations` applied to `document`, which may be changed in place. Raises Invalid for those that do not fit."""
@@ -52,14 +56,18 @@ def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
     """The same, of any number. Raises PatchFailed."""
     copied = 0
     for operation in operations:
-        if operation.get("op") == "copy":
-            source = encode_json(_find(document, _pointer(operation.get("from"))))
-            copied += len(source)
-            if copied > COPIED_LIMIT:
-                raise PatchFailed("copies too much")
-            document = _add(document, _pointer(operation.get("path")), decode_json(source))
-        else:
-            document = _apply(document, operation)
+        try:
+            if operation.get("op") == "copy":
+                source = encode_json(_find(document, _pointer(operation.get("from"))))
+                copied += len(source)
+                if copied > COPIED_LIMIT:
+                    raise PatchFailed("copies too much")
+                document = _add(document, _pointer(operation.get("path")), decode_json(source))
+            else:
+                document = _apply(document, operation)
+        except PatchFailed as error:
+            error.operation = operation
+            raise
     return document
 
 

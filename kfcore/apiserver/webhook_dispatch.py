@@ -125,9 +125,9 @@ class Webhooks:
         shown = decode_json(encode_json(question.request["object"]))
         before = encode_json(shown)
         try:
-            made = patched(shown, decode_json(encode_json(patch)))  # which the next try needs as it is
+            made = patched(shown, decode_json(encode_json(patch)))  # a copy: the next try needs it as it is
         except PatchFailed as error:
-            raise InternalError(status=internal(str(error))) from error
+            raise InternalError(status=internal(_unfit(error))) from error
         if not isinstance(made, dict) or not isinstance(made.get("metadata"), dict):
             raise InternalError(status=internal(f'admission webhook "{hook.name}" left no object'))
         if encode_json(made) == before:
@@ -163,6 +163,20 @@ class Webhooks:
             message, details = attributes.forbids(str(error))
             raise Forbidden(message, details=details) from error
         return kind if holds else None
+
+
+def _unfit(error: PatchFailed) -> str:
+    """Why an operation of a webhook's patch cannot be followed, in the words of the real server's library."""
+    path = error.operation.get("path")
+    match error.operation.get("op"):
+        case "test":
+            return f"testing value {path} failed: {error}"
+        case "replace":
+            return f"replace operation does not apply: doc is missing key: {path}: missing value"
+        case "add" | "remove" | "move" | "copy" as op:
+            return f'{op} operation does not apply: doc is missing path: "{path}": missing value'
+        case op:
+            return f"Unexpected kind: {op}"
 
 
 def _question(hook: Hook, kind: ServedKind, attributes: AdmissionAttributes, turn: int, *, mutating: bool) -> Question:

@@ -470,6 +470,20 @@ async def test_what_does_not_even_speak_tls_fails(api: Api, reviewer: Reviewer, 
         assert 'failed calling webhook "v.example.com"' in (await api.create())["message"]
 
 
+@pytest.mark.parametrize(
+    ("operation", "why"),
+    [
+        ({"op": "remove", "path": "/x"}, 'remove operation does not apply: doc is missing path: "/x": missing value'),
+        ({"op": "replace", "path": "/x", "value": 1}, "replace operation does not apply: doc is missing key: /x: miss"),
+        ({"op": "test", "path": "/kind", "value": "Pod"}, "testing value /kind failed: test failed"),
+        ({"op": "mend", "path": "/kind"}, "Unexpected kind: mend"),
+    ],
+)
+async def test_a_patch_that_does_not_fit_is_told(api: Api, reviewer: Reviewer, operation: Manifest, why: str) -> None:
+    await api.configure("Mutating", reviewer.webhook("m", answer=lambda _: patch(operation)))
+    assert (await api.create())["message"].startswith(f"Internal error occurred: {why}")
+
+
 async def test_a_certificate_of_nobody_known_is_not_trusted(api: Api, reviewer: Reviewer, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = Reviewer(tmp_path / "other")
