@@ -130,7 +130,7 @@ async def test_kill_9_of_the_supervisor_leaves_nothing(log: ContainerLog) -> Non
 
 
 HOST = """
-import asyncio, os, signal, sys
+import asyncio, os, sys
 from pathlib import Path
 from kfcore.clock import SystemClock
 from kfcore_local.container import Command, ContainerProcess
@@ -142,7 +142,6 @@ async def main():
     async for chunk in log.read(Selection(follow=True)):
         print(chunk.decode(), end="", flush=True)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests in the background has it ignored
 asyncio.run(main())
 """
 
